@@ -1,1 +1,1 @@
-"""Tidewell."""
+"""Tidewell: a reactive backend whose functions are plain Python."""

@@ -1,0 +1,198 @@
+"""Frames between the engine and its workers: what each may say, and how it is cut.
+
+A frame is a 4-byte big-endian length and one MessagePack map with its `type`.
+The engine decodes what a worker sends as hostile bytes: exact types, no unknown
+fields, a cap on the length before a byte of the body is read, and nothing that
+executes. Values travel as the packed bytes of `tidewell.values.pack`, which the
+receiver checks when it unpacks them; read sets and write sets are packed by
+`storage` and are opaque here.
+
+One request is outstanding per worker. Between `Run` and its `Ran`, the worker of
+an action may ask any number of `Syscall`s, each answered by one `SyscallReply`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, Literal
+
+import msgspec
+
+FRAME_BYTES_MAX: Final = 64 * 2**20  # 16 MiB of arguments or result, twice that in writes and logs, and room
+LENGTH: Final = struct.Struct(">I")
+
+Kind = Literal["query", "mutation", "action"]
+OutcomeKind = Literal[
+    "value",  # returned
+    "app_error",  # raised AppError; `error_data` holds its data
+    "function",  # any other exception of the guest
+    "compile",
+    "fuel",
+    "depth",
+    "memory",
+]
+
+
+class ProtocolViolation(Exception):
+    """A worker sent what no honest worker sends. It is killed, and the event is logged."""
+
+
+class _Frame(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+# ---- engine to worker -----------------------------------------------------------
+
+
+class Module(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    path: str  # "admin/reports.py", as the user's messages name it
+    source: bytes  # the file as it is; the engine looks at nothing but its size
+
+
+class Load(_Frame, tag="load"):
+    """Compile a version of the app. With `analyse`, also run its import phase and describe it."""
+
+    code: str  # the version's hash
+    modules: list[Module]
+    analyse: bool
+    now_ms: int  # the clock and the seed of the import phase (7.3), kept with the version
+    seed: bytes
+    analysis: bytes = b""  # what `Loaded` said of this version when it was pushed; empty with `analyse`
+
+
+class Call(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    execution: str  # execution id
+    kind: Kind
+    path: str  # canonical "dir/module:function"
+    args: bytes  # packed dict
+    identity: bytes  # packed dict of claims, or packed None
+    seed: bytes  # 32 bytes
+    now_ms: int
+    journal: str | None = None  # end positions of the pages of an earlier run (14.3 of the sync protocol)
+    internal: bool = False  # the caller may reach internal functions
+    fuel: int = 0  # budget in steps; 0 is the default of the cost table
+    request: bytes = b""  # packed dict for ctx.meta.request(), mutations and actions
+    env: bytes = b""  # packed dict of the environment, actions only (others read rows)
+
+
+class Run(_Frame, tag="run"):
+    """Run calls one after another, each in a fresh namespace, mutations seeing those before them."""
+
+    code: str
+    begin_ts: int
+    txn_id: int  # LMDB transaction that the engine has pinned; the worker's must not be older
+    overlay: list[bytes]  # packed write sets accepted and not yet durable, oldest first
+    calls: list[Call]
+    production: bool = False  # omit source text in traces
+
+
+class SyscallReply(_Frame, tag="syscall_reply"):
+    number: int
+    ok: bool
+    value: bytes  # packed value, or packed {"kind", "path", "message", "data"?} of the failure
+
+
+class Ping(_Frame, tag="ping"):
+    """Answered by `Pong`; the engine checks an idle worker's memory with it."""
+
+
+# ---- worker to engine -----------------------------------------------------------
+
+
+class Ready(_Frame, tag="ready"):
+    layers: dict[str, bool]  # confinement layer: in force
+    notes: dict[str, str]  # why a layer is not in force
+    txn_id: int
+
+
+class Loaded(_Frame, tag="loaded"):
+    code: str
+    analysis: bytes  # packed dict: functions, schema, notes; checked by the engine before use
+
+
+class SourceError(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    path: str
+    line: int  # 0 when the whole file is meant
+    column: int
+    message: str
+
+
+class LoadFailed(_Frame, tag="load_failed"):
+    code: str
+    errors: list[SourceError]
+
+
+class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    kind: OutcomeKind
+    value: bytes = b""  # packed result, when kind is "value"
+    code: str = ""  # error code of function-semantics 20, E5
+    error: str = ""  # text after "Uncaught ", frames included, a line each
+    error_data: bytes | None = None  # packed data of an AppError
+    log_lines: list[str] = []
+    journal: str | None = None
+    reads: bytes = b""  # packed read set
+    writes: bytes = b""  # packed write set; empty when nothing was written or the call failed
+    observed: list[str] = []  # of "identity", "time", "random", "bucket:<seconds>"
+    steps: int = 0
+    counters: dict[str, int] = {}  # keys of function-semantics 19.2
+    profile: list[tuple[str, int, int]] = []  # (file, line, steps), the costliest first, on a limit error
+
+
+class Ran(_Frame, tag="ran"):
+    outcomes: list[Outcome]  # one per call, in order
+
+
+class Refused(_Frame, tag="refused"):
+    """The worker cannot serve this request and says why; it serves the next one."""
+
+    reason: Literal["map_outgrown", "stale_snapshot", "unknown_code"]
+
+
+class Syscall(_Frame, tag="syscall"):
+    number: int  # counts up within the call
+    operation: Literal["run_query", "run_mutation", "run_action"]
+    path: str
+    args: bytes
+    log_lines: list[str] = []  # printed since the last frame, so that a long action's log is live
+
+
+class Pong(_Frame, tag="pong"):
+    memory_bytes: int
+
+
+ToWorker = Load | Run | SyscallReply | Ping
+FromWorker = Ready | Loaded | LoadFailed | Ran | Refused | Syscall | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def encode(frame: ToWorker | FromWorker) -> bytes:
+    """Return the bytes of a frame, length included."""
+    body = _encoder.encode(frame)
+    if len(body) > FRAME_BYTES_MAX:
+        raise ProtocolViolation(f"a frame of {len(body)} bytes, at most {FRAME_BYTES_MAX}")
+    return LENGTH.pack(len(body)) + body
+
+
+def body_length(header: bytes) -> int:
+    """Return the length that a frame's first 4 bytes announce. Raises `ProtocolViolation` over the cap."""
+    (length,) = LENGTH.unpack(header)
+    if length > FRAME_BYTES_MAX:
+        raise ProtocolViolation(f"a frame of {length} bytes, at most {FRAME_BYTES_MAX}")
+    return int(length)
+
+
+def decode_from_worker(body: bytes | bytearray) -> FromWorker:
+    """Return the frame in `body`, which an untrusted process has sent."""
+    try:
+        frame: FromWorker = _from_worker.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolViolation(f"malformed frame: {error}") from None
+    return frame
+
+
+def decode_to_worker(body: bytes | bytearray) -> ToWorker:
+    frame: ToWorker = _to_worker.decode(body)
+    return frame
