@@ -67,7 +67,7 @@ class Call(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     args: bytes  # packed dict
     identity: bytes  # packed dict of claims, or packed None
     seed: bytes  # 32 bytes
-    now_ms: int
+    now_ms: float  # the frozen clock, with its fraction: ctx.now() is its floor, _creationTime starts from it
     journal: str | None = None  # end positions of the pages of an earlier run (14.3 of the sync protocol)
     internal: bool = False  # the caller may reach internal functions
     fuel: int = 0  # budget in steps; 0 is the default of the cost table
