@@ -1,0 +1,283 @@
+"""Expressions: each lowered to itself or to a call of a guard.
+
+A guard is called where the cost or the reach of an operation depends on values.
+Where the text of the program already decides it (a constant index, a comparison
+with a number, a plain attribute) the expression stays as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from sandbox import policy
+from sandbox.restricted import PolicyTransformer, call, located
+
+BINARY_GUARDS = {
+    ast.Add: "_add_",
+    ast.Sub: "_sub_",
+    ast.Mult: "_mul_",
+    ast.Mod: "_mod_",
+    ast.Pow: "_pow_",
+    ast.LShift: "_lshift_",
+    ast.BitOr: "_or_",
+    ast.BitAnd: "_and_",
+    ast.BitXor: "_xor_",
+}
+PLAIN_OPERATORS = (ast.Div, ast.FloorDiv, ast.RShift)
+COMPARE_GUARDS = {
+    ast.Eq: "_eq_",
+    ast.NotEq: "_ne_",
+    ast.Lt: "_lt_",
+    ast.LtE: "_le_",
+    ast.Gt: "_gt_",
+    ast.GtE: "_ge_",
+}
+_IDENTITIES = (None, True, False, Ellipsis)
+
+
+def is_constant(node: ast.expr) -> bool:
+    """Whether `node` is a number, a text or the like, a sign included."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant)
+
+
+class ExpressionTransformer(PolicyTransformer):
+    class_depth = 0  # > 0 directly inside a class body or a method of it
+    super_scope: tuple[str, str] | None = None  # token of the class, name of the first parameter
+
+    # ---- literals ----------------------------------------------------------------
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, complex):
+            self.error(node, policy.REFUSED_NAMES["complex"].text("a complex number"))
+        elif isinstance(node.value, int) and node.value.bit_length() > policy.INTEGER_BITS_MAX:
+            self.error(node, f"an integer of more than {policy.INTEGER_BITS_MAX} bits; use a smaller number")
+        return node
+
+    def visit_Set(self, node: ast.Set) -> ast.AST:
+        items = self.node_contents_visit(located(ast.List(elts=node.elts, ctx=ast.Load()), node))
+        return call("_set_", items, at=node)
+
+    def visit_Dict(self, node: ast.Dict) -> ast.AST:
+        node = self.node_contents_visit(node)
+        for i, (key, value) in enumerate(zip(node.keys, node.values, strict=True)):
+            if key is None:
+                node.values[i] = call("_mapping_", value, at=value)
+            else:
+                node.keys[i] = self.key(key)
+        return node
+
+    def visit_Starred(self, node: ast.Starred) -> ast.AST:
+        node = self.node_contents_visit(node)
+        if isinstance(node.ctx, ast.Load):
+            node.value = call("_star_", node.value, at=node)
+        return node
+
+    def key(self, node: ast.expr) -> ast.expr:
+        """What is hashed: tuples are walked with fuel first."""
+        return node if is_constant(node) else call("_key_", node, at=node)
+
+    # ---- text --------------------------------------------------------------------
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return call("_text_", self.joined(node), at=node)
+
+    def joined(self, node: ast.JoinedStr) -> ast.JoinedStr:
+        values: list[ast.expr] = []
+        for value in node.values:
+            if isinstance(value, ast.FormattedValue):
+                values.append(self.field(value))
+            elif isinstance(value, ast.Constant):
+                values.append(value)
+            else:
+                self.not_allowed(value)
+        return located(ast.JoinedStr(values=values), node)
+
+    def field(self, node: ast.FormattedValue) -> ast.FormattedValue:
+        args: list[ast.expr] = [self.visit(node.value)]
+        if node.format_spec is not None or node.conversion != -1:
+            args.append(ast.Constant(node.conversion))
+        if isinstance(node.format_spec, ast.JoinedStr):
+            args.append(self.joined(node.format_spec))
+        text = call("_format_", *args, at=node)
+        return located(ast.FormattedValue(value=text, conversion=-1, format_spec=None), node)
+
+    # ---- attributes and items ----------------------------------------------------
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.check_attribute(node, node.attr)
+        node = self.node_contents_visit(node)
+        if isinstance(node.ctx, ast.Load):
+            if node.attr in policy.COSTED_ATTRIBUTES:
+                return call("_getattr_", node.value, ast.Constant(node.attr), at=node)
+        else:
+            node.value = call("_attributes_", node.value, at=node.value)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node = self.node_contents_visit(node)
+        index = node.slice
+        if isinstance(index, ast.Tuple) and any(isinstance(item, ast.Slice) for item in index.elts):
+            self.error(node, "a slice inside a tuple is not part of the language of functions; slice twice")
+            return node
+        if isinstance(node.ctx, ast.Load):
+            if isinstance(index, ast.Slice):
+                parts = [part or ast.Constant(None) for part in (index.lower, index.upper, index.step)]
+                return call("_slice_", node.value, *parts, at=node)
+            node.slice = self.key(index)
+            return node
+        if isinstance(index, ast.Slice):
+            node.value = call("_slices_", node.value, at=node.value)
+        else:
+            node.value = call("_items_", node.value, at=node.value)
+            node.slice = self.key(index)
+        return node
+
+    # ---- calls -------------------------------------------------------------------
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        for keyword in node.keywords:
+            self.check_name(keyword.value, keyword.arg)
+        func = node.func
+        if (
+            isinstance(func, ast.Attribute)
+            and isinstance(func.value, ast.Call)
+            and isinstance(func.value.func, ast.Name)
+            and func.value.func.id == "super"
+            and "super" not in self.bound_names
+        ):
+            return self.super_call(node, func, func.value)
+        if (
+            isinstance(func, ast.Attribute)
+            and func.attr in policy.KEYED_ATTRIBUTES
+            and node.args
+            and is_constant(node.args[0])
+        ):
+            func.value = self.visit(func.value)
+            node.args = [self.visit(arg) for arg in node.args]
+            node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        else:
+            node = self.node_contents_visit(node)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                keyword.value = call("_mapping_", keyword.value, at=keyword.value)
+        return node
+
+    def super_call(self, node: ast.Call, method: ast.Attribute, inner: ast.Call) -> ast.AST:
+        """`super().method(...)` in a method: found by the host in the tenant's own classes."""
+        if self.super_scope is None or inner.args or inner.keywords:
+            self.error(node, policy.REFUSED_NAMES["super"].text("super"))
+            return node
+        if method.attr != "__init__":
+            self.check_attribute(method, method.attr)
+        token, receiver = self.super_scope
+        bound = call(
+            "_super_",
+            ast.Constant(token),
+            ast.Name(receiver, ast.Load()),
+            ast.Constant(method.attr),
+            at=method,
+        )
+        rest = located(ast.Call(func=ast.Constant(None), args=node.args, keywords=node.keywords), node)
+        rest = self.visit(rest)
+        rest.func = bound
+        return rest  # type: ignore[no-any-return]  # what visit_Call returns for this shape
+
+    # ---- operators ---------------------------------------------------------------
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if isinstance(node.op, ast.MatMult):
+            self.refuse(node, "@ between values")
+            return node
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, (ast.JoinedStr, ast.Constant)):
+            left = node.left
+            if isinstance(left, ast.JoinedStr) or isinstance(left.value, (str, bytes)):
+                self.refuse(node, "% on text")
+                return node
+        node = self.node_contents_visit(node)
+        if isinstance(node.op, PLAIN_OPERATORS):
+            return node
+        return call(BINARY_GUARDS[type(node.op)], node.left, node.right, at=node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        membership = [isinstance(op, (ast.In, ast.NotIn)) for op in node.ops]
+        if any(membership) and len(node.ops) > 1:
+            self.refuse(node, "a chain with in")
+            return node
+        operands = [node.left, *node.comparators]
+        for i, op in enumerate(node.ops):
+            if isinstance(op, (ast.Is, ast.IsNot)) and not any(
+                isinstance(side, ast.Constant) and any(side.value is allowed for allowed in _IDENTITIES)
+                for side in operands[i : i + 2]
+            ):
+                self.refuse(node, "is", "is between values")
+                return node
+        node = self.node_contents_visit(node)
+        if membership[0]:
+            name = "_in_" if isinstance(node.ops[0], ast.In) else "_not_in_"
+            return call(name, node.left, node.comparators[0], at=node)
+        operands = [node.left, *node.comparators]
+        if all(self.is_cheap(op, *operands[i : i + 2]) for i, op in enumerate(node.ops)):
+            return node
+        if len(node.ops) == 1:
+            return call(COMPARE_GUARDS[type(node.ops[0])], *operands, at=node)
+        return self.chain(node, operands)
+
+    @staticmethod
+    def is_cheap(op: ast.cmpop, left: ast.expr, right: ast.expr) -> bool:
+        return isinstance(op, (ast.Is, ast.IsNot)) or is_constant(left) or is_constant(right)
+
+    def chain(self, node: ast.Compare, operands: list[ast.expr]) -> ast.AST:
+        """`a < b < c` as the host evaluates it: the third and later operands only when needed."""
+        late = operands[2:]
+        for operand in late:
+            if any(isinstance(part, (ast.NamedExpr, ast.Yield, ast.YieldFrom)) for part in ast.walk(operand)):
+                self.error(operand, "a chain of comparisons with an assignment in it; join two with and")
+                return node
+        names = [
+            COMPARE_GUARDS.get(type(op), "_is_" if isinstance(op, ast.Is) else "_is_not_") for op in node.ops
+        ]
+        guards = ast.Tuple([ast.Name(name, ast.Load()) for name in names], ast.Load())
+        empty = ast.arguments(
+            posonlyargs=[], args=[], vararg=None, kwonlyargs=[], kw_defaults=[], kwarg=None, defaults=[]
+        )
+        thunks = [located(ast.Lambda(args=empty, body=operand), operand) for operand in late]
+        return call("_chain_", located(guards, node), *operands[:2], *thunks, at=node)
+
+    # ---- comprehensions ----------------------------------------------------------
+
+    def guard_iter(self, node: Any) -> Any:
+        """Every iterated expression pulls a unit with each item."""
+        starred = [item for item in ast.walk(node.target) if isinstance(item, ast.Starred)]
+        guard = "_getiter_"
+        if starred:
+            if not isinstance(node.target, (ast.Tuple, ast.List)) or starred[0] not in node.target.elts:
+                self.error(node.target, "a star inside a nested target; unpack in two steps")
+            guard = "_unpacked_"
+        if getattr(node, "is_async", 0):
+            self.refuse(node.iter, "async")
+        node = self.node_contents_visit(node)
+        node.iter = call(guard, node.iter, at=node.iter)
+        return node
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
+        listed = located(ast.ListComp(elt=node.elt, generators=node.generators), node)
+        return call("_set_", self.visit(listed), at=node)
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        if node.value is None:
+            self.refuse(node, "unpacking in a comprehension")  # type: ignore[unreachable]  # Python 3.15
+            return node
+        node = self.node_contents_visit(node)
+        node.key = self.key(node.key)
+        return node
+
+    def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
+        node = self.node_contents_visit(node)
+        node.value = call("_getiter_", node.value, at=node)
+        return node
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
+        return self.node_contents_visit(node)

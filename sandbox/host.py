@@ -1,0 +1,38 @@
+"""Objects of the host that guests may hold.
+
+A guest loads attributes without asking anybody, as long as the name passes the
+policy (no leading underscore, nothing denied). So what a host object shows is
+exactly its public attributes, and this base class makes that set explicit:
+
+* state lives in slots whose names start with an underscore, out of reach;
+* every public name of the class must be in `_exposed_`, and the reverse, or the
+  class statement fails. Nothing becomes visible by accident;
+* instances have no `__dict__`, so nothing can be added to them.
+
+A class that a guest may write items into (`box[key] = value`) says so with
+`_writable_ = True`; attributes of host objects are never writable. What is not a
+plain method (a subscript, a length, iteration) is the ordinary special method of
+the class, written by the host, and charges the meter itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HostObject:
+    """Base of everything of the host that a guest can hold. See the module's text."""
+
+    __slots__ = ()
+
+    _exposed_: ClassVar[frozenset[str]] = frozenset()
+    _writable_: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__slots__" not in cls.__dict__:
+            raise TypeError(f"{cls.__name__} is a host object and needs __slots__")
+        public = {name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")}
+        if public != cls._exposed_:
+            odd = ", ".join(sorted(public ^ cls._exposed_))
+            raise TypeError(f"{cls.__name__}: _exposed_ and the public names differ in {odd}")

@@ -1,0 +1,415 @@
+"""Statements, functions, classes and patterns: the last layer of the transformer.
+
+What it adds to a program, and nothing else:
+
+* a step on entry of every function and lambda, a step for every test of a
+  `while`, and, through `_getiter_`, a step for every item of every loop;
+* a count of nested calls, kept by a pair of C-level list operations. A function
+  that calls nothing and iterates over nothing is left out of it: it cannot nest;
+* the host hook at the head of every handler, which ends the call on memory and
+  recursion errors and restores the count of nested calls;
+* guarded writes, imports and classes.
+
+Generators take a step but no place in the count, because their frames leave and
+come back; how deep they nest is bounded by the interpreter's own limit.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from sandbox import policy
+from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
+from sandbox.restricted import call, located
+
+_INPLACE_GUARDS = {**BINARY_GUARDS, ast.Add: "_iadd_", ast.Mult: "_imul_"}
+_INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_", ast.BitXor: "_ixor_"}
+
+# A function made of these alone calls nobody and resumes nobody, so it needs no place in the count of calls.
+_LEAF_NODES = (
+    ast.Return, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Pass, ast.While, ast.Break,
+    ast.Continue, ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Dict,
+    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.expr_context,
+    ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
+)  # fmt: skip
+
+
+def is_leaf(body: list[ast.AST]) -> bool:
+    for statement in body:
+        for node in ast.walk(statement):
+            if not isinstance(node, _LEAF_NODES) or isinstance(node, (ast.In, ast.NotIn)):
+                return False
+            if isinstance(node, (ast.Tuple, ast.List)) and isinstance(node.ctx, ast.Store):
+                return False
+    return True
+
+
+def own_nodes(body: list[Any]) -> list[ast.AST]:
+    """Return the nodes that run in the same frame as `body`: nested functions and classes are left out."""
+    found: list[ast.AST] = []
+    pending: list[ast.AST] = list(body)
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def yields(body: list[Any]) -> bool:
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(body))
+
+
+class Transformer(ExpressionTransformer):
+    """One per module. `visit` the tree, then look at `problems`."""
+
+    function_depth = 0
+    class_fields: list[str] | None = None  # annotated names of the class body being visited
+
+    # ---- functions ---------------------------------------------------------------
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if getattr(node, "type_params", None):
+            self.refuse(node, "type parameter")
+        is_method = self.class_fields is not None
+        if node.name.startswith("__") and node.name.endswith("__"):
+            if not (is_method and node.name == "__init__"):
+                self.refuse(node, "special method", f"the special method {node.name}")
+        else:
+            self.check_name(node, node.name)
+        self.check_function_argument_names(node)
+        node.decorator_list = [self.visit(item) for item in node.decorator_list]
+        self.visit_defaults(node.args)
+        node.returns = None
+        node.type_comment = None
+        generator, leaf = yields(node.body), is_leaf(list(node.body))
+        outer = self.class_fields, self.super_scope, self.function_depth
+        parameters = [*node.args.posonlyargs, *node.args.args]
+        if not is_method or not parameters:
+            self.super_scope = None
+        elif self.super_scope is not None:
+            self.super_scope = (self.super_scope[0], parameters[0].arg)
+        self.class_fields = None
+        self.function_depth += 1
+        body = self.visit_body(node.body)
+        self.class_fields, self.super_scope, self.function_depth = outer
+        node.body = self.metered(node, body, counted=not generator and not leaf)
+        return node
+
+    def metered(self, node: ast.FunctionDef, body: list[ast.stmt], *, counted: bool) -> list[ast.stmt]:
+        head: list[ast.stmt] = []
+        if ast.get_docstring(node, clean=False) is not None:
+            head, body = body[:1], body[1:]
+        if not counted:
+            step = located(ast.Expr(call("_step_", at=node)), node)
+            return [*head, step, *body]
+        enter = located(ast.Expr(ast.Call(func=call("_enter_", at=node), args=[], keywords=[])), node)
+        leave = located(ast.Expr(call("_leave_", at=node)), node)
+        if not body:
+            body = [located(ast.Pass(), node)]
+        counted_body = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
+        return [*head, enter, counted_body]
+
+    def visit_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        result: list[ast.stmt] = []
+        for statement in body:
+            visited = self.visit(statement)
+            if isinstance(visited, list):
+                result.extend(visited)
+            elif visited is not None:
+                result.append(visited)
+        return result
+
+    def visit_defaults(self, args: ast.arguments) -> None:
+        args.defaults = [self.visit(default) for default in args.defaults]
+        args.kw_defaults = [default and self.visit(default) for default in args.kw_defaults]
+        for arg in [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]:
+            if arg is not None:
+                arg.annotation = None
+                arg.type_comment = None
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        self.check_function_argument_names(node)
+        self.visit_defaults(node.args)
+        leaf, generator = is_leaf([node.body]), yields([node.body])
+        outer, self.class_fields = self.class_fields, None
+        outer_super, self.super_scope = self.super_scope, None
+        body = self.visit(node.body)
+        self.class_fields, self.super_scope = outer, outer_super
+        if leaf or generator:
+            entered: ast.expr = call("_step_", at=node)
+        else:
+            entered = located(ast.Call(func=call("_enter_", at=node), args=[], keywords=[]), node)
+            body = call("_left_", body, at=node)
+        node.body = located(ast.BoolOp(op=ast.And(), values=[entered, body]), node)
+        return node
+
+    def visit_Global(self, node: ast.Global) -> ast.AST:
+        for name in node.names:
+            self.check_name(node, name)
+        return node
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
+        for name in node.names:
+            self.check_name(node, name)
+        return node
+
+    # ---- classes -----------------------------------------------------------------
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.check_name(node, node.name)
+        if getattr(node, "type_params", None):
+            self.refuse(node, "type parameter")
+        for keyword in node.keywords:
+            if keyword.arg not in ("total", "frozen") or not isinstance(keyword.value, ast.Constant):
+                self.refuse(node, "class keyword", f"the class keyword {keyword.arg}")
+        node.decorator_list = [self.visit(item) for item in node.decorator_list]
+        node.bases = [self.visit(base) for base in node.bases]
+        outer = self.class_fields, self.super_scope
+        token = f"{node.name}:{node.lineno}:{node.col_offset}"
+        self.class_fields, self.super_scope = [], (token, "")
+        body = self.visit_body(node.body)
+        fields, (self.class_fields, self.super_scope) = self.class_fields, outer
+        listed = ast.Tuple([ast.Constant(name) for name in fields], ast.Load())
+        injected: list[ast.stmt] = [
+            ast.Assign(targets=[ast.Name("_token_", ast.Store())], value=ast.Constant(token)),
+            ast.Assign(targets=[ast.Name("_fields_", ast.Store())], value=listed),
+        ]
+        position = 1 if ast.get_docstring(node, clean=False) is not None else 0
+        node.body = [*body[:position], *(located(item, node) for item in injected), *body[position:]]
+        metaclass = ast.keyword(arg="metaclass", value=ast.Name("_class_", ast.Load()))
+        node.keywords = [*node.keywords, located(metaclass, node)]
+        return node
+
+    # ---- assignment --------------------------------------------------------------
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        node.type_comment = None
+        starred = [target for target in node.targets if self.has_star(target)]
+        node = self.node_contents_visit(node)
+        if starred:
+            node.value = call("_star_", node.value, at=node.value)
+        return node
+
+    def has_star(self, target: ast.AST) -> bool:
+        if not isinstance(target, (ast.Tuple, ast.List)):
+            return False
+        for item in target.elts:
+            if not isinstance(item, ast.Starred) and any(isinstance(n, ast.Starred) for n in ast.walk(item)):
+                self.error(item, "a star inside a nested target; unpack in two steps")
+        return any(isinstance(item, ast.Starred) for item in target.elts)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        target = self.visit(node.target)
+        if self.class_fields is not None and isinstance(target, ast.Name):
+            marker = ast.unparse(node.annotation)
+            if not marker.startswith(("ClassVar", "typing.ClassVar")):
+                self.class_fields.append(target.id)
+        if node.value is None:
+            return located(ast.Pass(), node)
+        value = self.visit(node.value)
+        return located(ast.Assign(targets=[target], value=value), node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+        """Evaluate object and key once, operate through the guard, write through the guard."""
+        if isinstance(node.op, ast.MatMult):
+            self.refuse(node, "@ between values")
+            return node
+        value, target = self.visit(node.value), node.target
+        if isinstance(target, ast.Name):
+            self.check_name(target, target.id)
+            now = ast.Name(target.id, ast.Load())
+            return located(ast.Assign(targets=[target], value=self.operate(node, now, value)), node)
+        owner = self.temporary("owner")
+        held: list[ast.stmt] = [self.hold(owner, self.visit(target.value), node)]
+        if isinstance(target, ast.Attribute):
+            self.check_attribute(target, target.attr)
+            now = located(ast.Attribute(ast.Name(owner, ast.Load()), target.attr, ast.Load()), node)
+            write = call("_attributes_", ast.Name(owner, ast.Load()), at=node)
+            store: ast.expr = ast.Attribute(write, target.attr, ast.Store())
+        elif isinstance(target.slice, ast.Slice):
+            self.error(node, "augmented assignment to a slice; use extend, or assign the slice")
+            return node
+        else:
+            key = self.temporary("key")
+            held.append(self.hold(key, self.key(self.visit(target.slice)), node))
+            now = located(ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load()), node)
+            write = call("_items_", ast.Name(owner, ast.Load()), at=node)
+            store = ast.Subscript(write, ast.Name(key, ast.Load()), ast.Store())
+        result = ast.Assign(targets=[store], value=self.operate(node, now, value))
+        return [*held, located(result, node)]
+
+    def operate(self, node: ast.AugAssign, now: ast.expr, value: ast.expr) -> ast.expr:
+        guard = _INPLACE_GUARDS.get(type(node.op))
+        if guard is None:
+            return located(ast.BinOp(left=now, op=node.op, right=value), node)
+        return call(guard, now, value, at=node)
+
+    def hold(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
+        return located(ast.Assign(targets=[ast.Name(name, ast.Store())], value=value), at)
+
+    # ---- imports -----------------------------------------------------------------
+
+    def visit_Import(self, node: ast.Import) -> Any:
+        statements = []
+        for alias in node.names:
+            if "." in alias.name and not alias.asname:
+                self.refuse(node, "import of a dotted module", f"import {alias.name}")
+            statements.append(self.imported(node, alias.name, None, alias.asname or alias.name))
+        return statements
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        if node.level or not node.module:
+            self.refuse(node, "relative import")
+            return node
+        if node.module == "__future__":
+            return located(ast.Pass(), node)
+        statements = []
+        for alias in node.names:
+            if alias.name == "*":
+                self.refuse(node, "import *")
+                continue
+            self.check_name(node, alias.name)
+            statements.append(self.imported(node, node.module, alias.name, alias.asname or alias.name))
+        return statements
+
+    def imported(self, node: ast.stmt, module: str, name: str | None, bound: str) -> ast.stmt:
+        if self.function_depth or self.class_fields is not None:
+            self.refuse(node, "import inside a function")
+        for part in module.split("."):
+            self.check_name(node, part)
+        self.check_name(node, bound)
+        value = call("_import_", ast.Constant(module), ast.Constant(name), at=node)
+        return located(ast.Assign(targets=[ast.Name(bound, ast.Store())], value=value), node)
+
+    # ---- control flow ------------------------------------------------------------
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        node.type_comment = None
+        visited: ast.AST = self.guard_iter(node)
+        return visited
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        """`while test` takes a unit for every test: a loop over the budget, left when the test fails."""
+        if node.orelse:
+            self.refuse(node, "while … else")
+            return node
+        test = self.visit(node.test)
+        body = self.visit_body(node.body)
+        negated = located(ast.UnaryOp(op=ast.Not(), operand=test), node.test)
+        leave = located(ast.If(test=negated, body=[ast.Break()], orelse=[]), node.test)
+        loop = ast.For(
+            target=ast.Name("_unit_", ast.Store()),
+            iter=ast.Name("_budget_", ast.Load()),
+            body=[leave, *body],
+            orelse=[],
+        )
+        return located(loop, node)
+
+    def visit_Try(self, node: ast.Try) -> Any:
+        blocks = [*node.body, *node.orelse, *node.finalbody]
+        blocks += [statement for handler in node.handlers for statement in handler.body]
+        if yields(blocks):
+            self.refuse(node, "yield inside try")
+        self.check_finally(node.finalbody)
+        if not node.handlers:
+            return self.node_contents_visit(node)
+        level = self.temporary("level")
+        node = self.node_contents_visit(node)
+        for handler in node.handlers:
+            caught = located(ast.Expr(call("_caught_", ast.Name(level, ast.Load()), at=handler)), handler)
+            handler.body.insert(0, caught)
+        return [self.hold(level, call("_level_", at=node), node), node]
+
+    def check_finally(self, body: list[ast.stmt], in_loop: bool = False) -> None:
+        for node in body:
+            loops = in_loop or isinstance(node, (ast.For, ast.While))
+            if isinstance(node, ast.Return) or (isinstance(node, (ast.Break, ast.Continue)) and not in_loop):
+                self.refuse(node, "return, break or continue inside finally")
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                continue
+            for name in ("body", "orelse", "finalbody"):
+                self.check_finally(getattr(node, name, []), loops if name == "body" else in_loop)
+            for handler in getattr(node, "handlers", []):
+                self.check_finally(handler.body, in_loop)
+            for case in getattr(node, "cases", []):
+                self.check_finally(case.body, in_loop)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        self.check_name(node, node.name)
+        node = self.node_contents_visit(node)
+        if node.type is None:
+            node.type = located(ast.Name("_Exception_", ast.Load()), node)
+        return node
+
+    # ---- match -------------------------------------------------------------------
+
+    def visit_Match(self, node: ast.Match) -> ast.AST:
+        node = self.node_contents_visit(node)
+        node.subject = call("_subject_", node.subject, at=node.subject)
+        return node
+
+    def visit_match_case(self, node: ast.match_case) -> ast.AST:
+        return self.node_contents_visit(node)
+
+    def visit_MatchValue(self, node: ast.MatchValue) -> ast.AST:
+        self.pattern_value(node.value)
+        return node
+
+    def pattern_value(self, value: ast.expr) -> None:
+        """Literals and dotted names stay as they are: the interpreter reads them without any guard."""
+        for part in ast.walk(value):
+            if isinstance(part, ast.Attribute):
+                self.pattern_attribute(part, part.attr)
+            elif isinstance(part, ast.Name):
+                self.visit_Name(part)
+            elif isinstance(part, ast.Constant):
+                self.visit_Constant(part)
+
+    def pattern_attribute(self, node: ast.AST, name: str) -> None:
+        self.check_attribute(node, name)
+        if name in policy.COSTED_ATTRIBUTES:
+            self.error(node, f"the attribute {name} in a pattern; match the object, then call the method")
+
+    def visit_MatchSingleton(self, node: ast.MatchSingleton) -> ast.AST:
+        return node
+
+    def visit_MatchSequence(self, node: ast.MatchSequence) -> ast.AST:
+        return self.node_contents_visit(node)
+
+    def visit_MatchOr(self, node: ast.MatchOr) -> ast.AST:
+        return self.node_contents_visit(node)
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> ast.AST:
+        self.check_name(node, node.name)
+        return node
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> ast.AST:
+        self.check_name(node, node.name)
+        return self.node_contents_visit(node)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> ast.AST:
+        self.check_name(node, node.rest)
+        for key in node.keys:
+            self.pattern_value(key)
+        node.patterns = [self.visit(pattern) for pattern in node.patterns]
+        return node
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> ast.AST:
+        for name in node.kwd_attrs:
+            self.pattern_attribute(node, name)
+        self.pattern_value(node.cls)
+        if isinstance(node.cls, ast.Name) and node.cls.id in policy.BUILTIN_TYPES:
+            if node.cls.id not in self.bound_names:
+                node.cls = located(ast.Name(f"_{node.cls.id}_type_", ast.Load()), node.cls)
+        node.patterns = [self.visit(pattern) for pattern in node.patterns]
+        node.kwd_patterns = [self.visit(pattern) for pattern in node.kwd_patterns]
+        return node
+
+    # ---- modules -----------------------------------------------------------------
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        node.body = self.visit_body(node.body)
+        node.type_ignores = []
+        return node
