@@ -24,6 +24,7 @@ import attrs
 from tidewell.values import Value
 
 Origin = Literal["socket", "http", "internal", "cli"]
+Kind = Literal["query", "mutation", "action"]
 
 
 class Absent(Enum):
@@ -145,6 +146,9 @@ class Backend(Protocol):
     @property
     def redacted(self) -> bool:
         """Whether error texts and log lines are kept from clients (production)."""
+
+    def kind_of(self, path: str) -> Kind | None:
+        """The kind of the function at a canonical path, public or internal; None if there is none."""
 
     async def query(self, call: Call, *, ts: int | None = None) -> QueryOutcome:
         """Run a query at `ts`, or at the newest snapshot."""

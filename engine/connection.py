@@ -1,0 +1,322 @@
+"""One WebSocket: carries out what its session commands, and reports back.
+
+trio-websocket enters here and nowhere else in the engine. All that a socket
+needs lives in one nursery, which ends with it: a reader, a writer that also
+keeps the heartbeat, and a task for each call that is under way.
+
+Bounds, so that no client costs more than its share:
+
+* the reader stops while too much waits to be sent, so a client that does not
+  read is not listened to either;
+* a message that cannot be sent within `WRITE_S_MAX` ends the socket;
+* frames, messages per second, queued mutations, running actions and
+  subscriptions are limited here and in the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import LocalProtocolError
+
+from engine.auth import Authenticator, Grant, TokenRefused
+from engine.backend import ActionOutcome, Backend, BackendFault, MutationOutcome
+from engine.clients import Client
+from engine.clock import Clock
+from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
+from engine.pacing import Heartbeat, TokenBucket
+from engine.session import Session
+
+log = logging.getLogger(__name__)
+
+# Arguments may have 16 MiB (protocol, 13.3); the rest is JSON around them.
+MESSAGE_BYTES_MAX: Final = 20 * 1024 * 1024
+RECEIVE_BYTES: Final = 16 * 1024
+# What may wait to be sent before the reader stops. One large transition may
+# always wait, so this bounds what comes on top of it.
+UNSENT_BYTES_MAX: Final = 1024 * 1024
+UNSENT_MESSAGES_MAX: Final = 256
+HANDSHAKE_S_MAX: Final = 10.0
+# 5 MB in this time is 83 kB/s; what is larger is cut up for clients that can take it.
+WRITE_S_MAX: Final = 60.0
+GOODBYE_S_MAX: Final = 2.0
+# A page that was offline may bring a thousand mutations at once.
+MESSAGES_PER_S: Final = 1000.0
+MESSAGES_BURST: Final = 4000.0
+
+
+@attrs.frozen
+class SocketContext:
+    """What every socket of a server shares."""
+
+    backend: Backend
+    authenticator: Authenticator
+    clock: Clock
+    make_nonce: Callable[[], str]
+    limits: SessionLimits = attrs.field(factory=SessionLimits)
+
+
+class _HeardStream(trio.abc.Stream):
+    """A stream that begins with bytes read already, and notes when it last heard anything.
+
+    WebSocket pongs never reach the reader, and are all that an idle client says.
+    """
+
+    def __init__(self, prefix: bytes, inner: trio.abc.Stream, on_heard: Callable[[], None]) -> None:
+        self._prefix = prefix
+        self._inner = inner
+        self._on_heard = on_heard
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._prefix:
+            await trio.lowlevel.checkpoint()
+            end = len(self._prefix) if max_bytes is None else max_bytes
+            data, self._prefix = self._prefix[:end], self._prefix[end:]
+            return data
+        data = bytes(await self._inner.receive_some(max_bytes))
+        self._on_heard()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def serve_socket(
+    stream: trio.abc.Stream,
+    head: bytes,
+    client: Client,
+    context: SocketContext,
+    on_open: Callable[[Connection], None],
+) -> None:
+    """Serve one socket from its upgrade request to its end.
+
+    Args:
+      head: the upgrade request, which has been checked, and what came after it.
+      on_open: is told of the connection once it is open, to be able to end it.
+    """
+    connection = Connection(client, context)
+    heard = _HeardStream(head, stream, connection.heard)
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
+            request = await wrap_server_stream(
+                nursery, heard, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
+            )
+            with contextlib.suppress(ConnectionClosed):  # gone before it began
+                ws = await request.accept()
+                handshake.deadline = math.inf
+                on_open(connection)
+                await connection.run(ws)
+        nursery.cancel_scope.cancel()
+    await trio.aclose_forcefully(stream)
+
+
+class Connection:
+    """Drives one session over one socket."""
+
+    def __init__(self, client: Client, context: SocketContext) -> None:
+        self._backend = context.backend
+        self._authenticator = context.authenticator
+        self._clock = context.clock
+        self._session = Session(
+            context.backend, client, context.make_nonce(), context.limits, doorbell=self._ring
+        )
+        self._heartbeat = Heartbeat.starting(context.clock.monotonic())
+        self._rate = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
+        self._unsent: deque[Send | Close] = deque()
+        self._unsent_bytes = 0
+        self._has_work = trio.Event()  # for the writer; replaced each time it is used up
+        self._has_room = trio.Event()  # for the reader, while it waits for the writer
+        self._is_probing = False
+
+    def heard(self) -> None:
+        self._heartbeat.last_heard = self._clock.monotonic()
+
+    async def run(self, ws: WebSocketConnection) -> None:
+        """Serve until either side ends it."""
+        self._ws = ws
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._guarded, self._read_all)
+                nursery.start_soon(self._write_all)
+        finally:
+            self._session.close(None)
+
+    def _ring(self) -> None:
+        self._session.invalidate()
+        self._carry_out()
+
+    def end(self, code: int, reason: str) -> None:
+        """Have the socket closed, after what is waiting to be sent."""
+        self._session.close(code, reason)
+        self._carry_out()
+
+    # ---- reading ------------------------------------------------------------------------
+
+    async def _read_all(self) -> None:
+        session = self._session
+        try:
+            while not session.is_closed:
+                data = await self._ws.get_message()
+                if not self._rate.take(self._clock.monotonic()):
+                    session.close(1013, "TooManyConcurrentRequests", "too many messages per second")
+                else:
+                    session.receive(data, self._clock.now_ns())
+                await self._carry_out_and_verify()
+                while self._is_full() and not session.is_closed:
+                    self._has_room = trio.Event()
+                    await self._has_room.wait()
+        except ConnectionClosed:
+            if not session.is_closed:  # else the writer is saying goodbye, and must not be cut short
+                self._nursery.cancel_scope.cancel()
+
+    async def _carry_out_and_verify(self) -> None:
+        verify = self._carry_out()
+        while verify is not None:
+            # Later messages wait, since they run under the identity that comes of this.
+            try:
+                grant = await self._verified(verify)
+            except TokenRefused as refusal:
+                self._session.token_refused(refusal)
+            except BackendFault as fault:
+                self._session.faulted(fault)
+            else:
+                self._session.token_accepted(grant)
+            verify = self._carry_out()
+
+    async def _verified(self, verify: Verify) -> Grant:
+        message = verify.message
+        assert message.value is not None
+        if message.token_type == "Admin":
+            return await self._authenticator.admin(message.value, message.impersonating or message.acting_as)
+        return await self._authenticator.user(message.value)
+
+    # ---- commands -------------------------------------------------------------------------
+
+    def _carry_out(self) -> Verify | None:
+        """Carry out the session's commands. A `Verify` is returned: only the reader can wait for it."""
+        commands = self._session.commands
+        verify = None
+        while commands:
+            command = commands.popleft()
+            match command:
+                case Send():
+                    self._unsent.append(command)
+                    self._unsent_bytes += len(command.data)
+                    self._has_work.set()
+                case Close():
+                    if command.detail:
+                        log.info("closing a socket: %s", command.detail)
+                    self._unsent.append(command)
+                    self._has_work.set()
+                    self._has_room.set()
+                case Update():
+                    self._nursery.start_soon(self._guarded, self._update)
+                case RunMutation():
+                    self._nursery.start_soon(self._guarded, self._mutate, command)
+                case RunAction():
+                    self._nursery.start_soon(self._guarded, self._act, command)
+                case Verify():
+                    verify = command
+        return verify
+
+    async def _guarded(self, call: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a call; whatever it raises ends this socket and no other."""
+        try:
+            await call(*args)
+        except BackendFault as fault:
+            self._session.faulted(fault)
+        except Exception as error:
+            log.exception("a call on a socket failed")
+            self._session.faulted(BackendFault("InternalServerError", repr(error), transient=False))
+        self._carry_out()
+
+    async def _update(self) -> None:
+        job = self._session.begin_update(self._clock.now_ns())
+        if job is not None:
+            outcomes = await self._backend.evaluate(job.watches, job.ts) if job.watches else []
+            self._session.finish_update(outcomes, self._clock.now_ns())
+
+    async def _mutate(self, command: RunMutation) -> None:
+        outcome: MutationOutcome = await self._backend.mutate(command.call, idempotency=command.idempotency)
+        self._session.mutation_done(outcome, self._clock.now_ns())
+
+    async def _act(self, command: RunAction) -> None:
+        outcome: ActionOutcome = await self._backend.act(command.call)
+        self._session.action_done(command.request_id, outcome)
+
+    # ---- writing --------------------------------------------------------------------------
+
+    def _is_full(self) -> bool:
+        return len(self._unsent) > UNSENT_MESSAGES_MAX or self._unsent_bytes > UNSENT_BYTES_MAX
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                if not self._unsent:
+                    await self._wait_for_work()
+                    continue
+                command = self._unsent.popleft()
+                if isinstance(command, Close):
+                    await self._say_goodbye(command)
+                    break
+                with trio.fail_after(WRITE_S_MAX):
+                    await self._ws.send_message(command.data.decode())
+                self._heartbeat.last_sent = self._clock.monotonic()
+                self._unsent_bytes -= len(command.data)
+                if not self._is_full():
+                    self._has_room.set()
+                if command.ends_transition:
+                    self._session.transition_sent()
+                    self._carry_out()
+        except (ConnectionClosed, LocalProtocolError, trio.TooSlowError):
+            log.debug("a socket ended while something was sent")
+        self._nursery.cancel_scope.cancel()
+
+    async def _wait_for_work(self) -> None:
+        """Wait until there is something to send, and keep the heartbeat meanwhile."""
+        self._has_work = trio.Event()
+        wait_s = max(0.0, self._heartbeat.next_due() - self._clock.monotonic())
+        with trio.move_on_after(wait_s):
+            await self._has_work.wait()
+        now = self._clock.monotonic()
+        if self._heartbeat.is_peer_dead(now):
+            self._session.close(1000, "ClientSilent", "nothing was heard for too long")
+            self._carry_out()
+        elif self._heartbeat.is_ping_due(now):
+            self._session.ping()
+            self._carry_out()
+        if self._heartbeat.is_probe_due(now):
+            self._heartbeat.last_probe = now
+            if not self._is_probing:
+                self._is_probing = True
+                self._nursery.start_soon(self._probe)
+
+    async def _probe(self) -> None:
+        """Ask for a sign of life. What comes back is noticed where bytes are heard."""
+        try:
+            await self._ws.ping()
+        except (ConnectionClosed, LocalProtocolError):
+            return
+        self._is_probing = False
+
+    async def _say_goodbye(self, command: Close) -> None:
+        # A client that takes no part in the closing handshake is left alone soon.
+        code = CloseReason.NO_STATUS_RCVD if command.code is None else command.code
+        with trio.move_on_after(GOODBYE_S_MAX):
+            await self._ws.aclose(code, command.reason or None)

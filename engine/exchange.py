@@ -1,0 +1,93 @@
+"""Requests and responses of HTTP, whole and in memory, without a connection.
+
+What routes (`http_api`, `site`) answer with; `http` moves them over a socket.
+Header names are lower-case bytes, as h11 gives and takes them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+import attrs
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON: Final = b"application/json"
+TEXT: Final = b"text/plain; charset=utf-8"
+
+
+@attrs.frozen
+class Request:
+    method: str
+    path: str  # without query, duplicate slashes collapsed, still percent-encoded
+    query: str
+    headers: Headers
+    body: bytes = b""
+
+    def header(self, name: bytes) -> str | None:
+        """Return the first value of a header; what is not ASCII reads as Latin-1."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+    def parameter(self, name: str) -> str | None:
+        """Return the first value of a query parameter."""
+        for key, value in parse_qsl(self.query, keep_blank_values=True):
+            if key == name:
+                return value
+        return None
+
+
+@attrs.frozen
+class Response:
+    status: int
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: Headers = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Refused(Exception):
+    """A request that is answered with a status of its own (protocol, 10.4)."""
+
+    status: int
+    code: str  # CamelCase
+    message: str
+    headers: Headers = attrs.field(factory=list)
+
+    def response(self) -> Response:
+        return refusal(self.status, self.code, self.message, self.headers)
+
+
+def refusal(status: int, code: str, message: str, headers: Headers | None = None) -> Response:
+    # Py-HTTP needs both keys.
+    text = message.encode(errors="replace").decode()
+    return Response(status, msgspec.json.encode({"code": code, "message": text}), JSON, headers or [])
+
+
+def with_cors(request: Request, response: Response) -> Response:
+    """Allow the page's own origin to read `response`, whatever the origin is (protocol, 15.2)."""
+    origin = request.header(b"origin")
+    if origin is None:
+        return response
+    headers: Headers = [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-credentials", b"true"),
+        (b"vary", b"Origin"),
+    ]
+    return attrs.evolve(response, headers=response.headers + headers)
+
+
+def preflight(request: Request) -> Response:
+    """Answer an `OPTIONS` request; `with_cors` adds the rest."""
+    headers: Headers = [
+        (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (b"access-control-max-age", b"86400"),
+    ]
+    asked = request.header(b"access-control-request-headers")
+    if asked is not None:
+        headers.append((b"access-control-allow-headers", asked.encode("latin-1")))
+    return Response(200, b"", TEXT, headers)

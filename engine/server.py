@@ -1,0 +1,230 @@
+"""The server: listens, and gives every connection its task and its end.
+
+One port carries the HTTP API, the sockets and the pages. A cancelled `serve`
+says goodbye first: it stops accepting, tells the sockets to come back later,
+lets running requests finish for `GRACE_S_MAX`, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import resource
+import socket
+from typing import Final
+
+import attrs
+import trio
+
+from engine.auth import Authenticator
+from engine.backend import Backend
+from engine.chance import Chance, SystemChance
+from engine.clock import Clock, SystemClock
+from engine.commands import SessionLimits
+from engine.connection import Connection, SocketContext, serve_socket
+from engine.exchange import Refused, Request, Response
+from engine.http import ByteBudget, HttpContext, serve_requests
+from engine.http_api import HttpApi
+from engine.site import StaticSite
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 20_000
+REQUEST_BYTES_MAX: Final = 256 * 1024 * 1024  # of unfinished requests, in all connections together
+GRACE_S_MAX: Final = 3.0
+# Files the process needs beside its connections: the store, workers, listeners.
+_FILES_RESERVED: Final = 128
+
+
+@attrs.define(eq=False)
+class CannotListen(Exception):
+    """The address cannot be listened on."""
+
+    host: str
+    port: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.host} port {self.port}: {self.problem}"
+
+
+@attrs.define(eq=False)
+class PortInUse(CannotListen):
+    """Another program listens there already."""
+
+    def __str__(self) -> str:
+        return f"port {self.port} on {self.host} is in use; stop the program that uses it, or choose another"
+
+
+@attrs.frozen
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+@attrs.frozen
+class ServerOptions:
+    """What a server may be given beside its backend; the defaults serve one local deployment."""
+
+    site: StaticSite | None = None
+    authenticator: Authenticator = attrs.field(factory=Authenticator)
+    clock: Clock = attrs.field(factory=SystemClock)
+    chance: Chance = attrs.field(factory=SystemChance)
+    instance_name: str = "tidewell"
+    version: str = "unknown"
+    limits: SessionLimits = attrs.field(factory=SessionLimits)
+    connections_max: int = CONNECTIONS_MAX
+
+
+async def serve(
+    backend: Backend,
+    host: str,
+    port: int,
+    options: ServerOptions | None = None,
+    *,
+    task_status: trio.TaskStatus[list[Address]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `backend` until cancelled.
+
+    Args:
+      port: 0 picks a free one.
+      task_status: is given the addresses, once connections are accepted.
+
+    Raises:
+      PortInUse, CannotListen: before anything was served.
+    """
+    listeners = await _listen(host, port)
+    server = _Server(backend, options or ServerOptions())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run, listeners)
+        task_status.started([_address_of(listener) for listener in listeners])
+        try:
+            await trio.sleep_forever()
+        finally:
+            server.stop()
+
+
+class _Server:
+    def __init__(self, backend: Backend, options: ServerOptions) -> None:
+        chance = options.chance
+
+        def make_nonce() -> str:
+            return chance.token(16).hex()
+
+        self._site = options.site
+        self._connections_max = max(1, min(options.connections_max, _file_limit() - _FILES_RESERVED))
+        self._connections = 0
+        self._sockets: set[Connection] = set()
+        self._accepting = trio.CancelScope()
+        self._is_stopping = False
+        self._api = HttpApi(
+            backend,
+            options.authenticator,
+            instance_name=options.instance_name,
+            version=options.version,
+            make_nonce=make_nonce,
+        )
+        self._http = HttpContext(
+            respond=self._respond,
+            budget=ByteBudget(REQUEST_BYTES_MAX),
+            clock=options.clock,
+            is_stopping=lambda: self._is_stopping,
+            idle=set(),
+        )
+        self._socket_context = SocketContext(
+            backend, options.authenticator, options.clock, make_nonce, options.limits
+        )
+
+    async def run(self, listeners: list[trio.SocketListener]) -> None:
+        # Cancellation from outside must not reach the connections before they
+        # were told goodbye; it comes as `stop`.
+        with trio.CancelScope(shield=True) as everything:
+            async with trio.open_nursery() as connections:
+                with self._accepting:
+                    await trio.serve_listeners(self._serve_connection, listeners, handler_nursery=connections)
+                everything.deadline = trio.current_time() + GRACE_S_MAX
+                for scope in list(self._http.idle):
+                    scope.cancel()
+                for connection in list(self._sockets):
+                    connection.end(1012, "ServerShutdown")
+
+    def stop(self) -> None:
+        """Begin the end."""
+        self._is_stopping = True
+        self._accepting.cancel()
+
+    async def _serve_connection(self, stream: trio.SocketStream) -> None:
+        self._connections += 1
+        try:
+            # Over the limit, being closed at once costs both sides least, and clients come back.
+            if self._connections <= self._connections_max:
+                await self._serve_stream(stream)
+        except Exception:
+            log.exception("a connection failed")
+        finally:
+            self._connections -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_stream(self, stream: trio.SocketStream) -> None:
+        upgrade = await serve_requests(stream, self._http)
+        if upgrade is None or self._is_stopping:
+            return
+        opened: list[Connection] = []
+
+        def on_open(connection: Connection) -> None:
+            opened.append(connection)
+            self._sockets.add(connection)
+
+        try:
+            await serve_socket(stream, upgrade.head, upgrade.client, self._socket_context, on_open)
+        finally:
+            self._sockets.difference_update(opened)
+
+    async def _respond(self, request: Request) -> Response:
+        if self._api.owns(request.path):
+            return await self._api.respond(request)
+        if self._site is not None:
+            return await self._site.respond(request)
+        raise Refused(404, "NotFound", f"nothing is served at {request.path}")
+
+
+async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except socket.gaierror as error:
+        raise CannotListen(host, port, f"the host is not known ({error.strerror})") from None
+    except OSError as error:
+        # trio gathers the errors of several addresses under one of its own.
+        numbers = {error.errno} | {cause.errno for cause in _causes(error)}
+        if errno.EADDRINUSE in numbers:
+            raise PortInUse(host, port, "the port is in use") from None
+        raise CannotListen(host, port, error.strerror or str(error)) from None
+
+
+def _causes(error: BaseException) -> list[OSError]:
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        return [inner for inner in cause.exceptions if isinstance(inner, OSError)]
+    return [cause] if isinstance(cause, OSError) else []
+
+
+def _address_of(listener: trio.SocketListener) -> Address:
+    host, port, *_ = listener.socket.getsockname()
+    return Address(host, port)
+
+
+def _file_limit() -> int:
+    """Raise the number of files this process may open as far as it may, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + _FILES_RESERVED
+    reachable = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < reachable:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+    return max(soft, reachable)
