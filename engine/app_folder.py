@@ -1,0 +1,66 @@
+"""The app folder: which files are function modules, read as opaque bytes.
+
+`app-api.md` 1 decides what counts. Nothing here looks inside a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.code import CODE_BYTES_MAX, MODULE_BYTES_MAX
+from sandbox.frames import Module
+
+
+class InvalidAppFolder(Exception):
+    """The folder cannot be pushed; the text is one line that names the file and what to do."""
+
+
+def read_app_folder(folder: Path) -> list[Module]:
+    """Return the modules of the app in `folder`, sorted by path.
+
+    Raises:
+      InvalidAppFolder: no such folder, no modules, a name that no function path can hold, a file too large.
+    """
+    if not folder.is_dir():
+        raise InvalidAppFolder(f"{folder} is not a folder; give the folder that holds your function modules")
+    modules = [_read(folder, path) for path in sorted(_module_files(folder))]
+    if not modules:
+        raise InvalidAppFolder(f"{folder} holds no function modules; add one, for example posts.py")
+    total = sum(len(module.source) for module in modules)
+    if total > CODE_BYTES_MAX:
+        raise InvalidAppFolder(f"{folder} holds {total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed")
+    return modules
+
+
+def is_module_file(folder: Path, path: Path) -> bool:
+    """Whether a file below `folder` is pushed: Python, not hidden, not private, not a test."""
+    parts = path.relative_to(folder).parts
+    return (
+        path.suffix == ".py"
+        and not any(part.startswith(("_", ".")) for part in parts)
+        and "tests" not in parts[:-1]
+        and not path.name.endswith(".test.py")
+    )
+
+
+def _module_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*.py"):
+        if is_module_file(folder, path) and path.is_file():
+            yield path
+
+
+def _read(folder: Path, path: Path) -> Module:
+    relative = path.relative_to(folder)
+    for part in (*relative.parts[:-1], relative.stem):
+        if not part.isidentifier() or not part.isascii():
+            raise InvalidAppFolder(
+                f"{path}: {part!r} cannot be part of a function's path; use letters, digits and _"
+            )
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise InvalidAppFolder(f"{path} cannot be read: {error.strerror}") from None
+    if len(source) > MODULE_BYTES_MAX:
+        raise InvalidAppFolder(f"{path} has {len(source):,} bytes, a module has at most {MODULE_BYTES_MAX:,}")
+    return Module(path=relative.as_posix(), source=source)
