@@ -1,0 +1,6 @@
+from tidewell import query
+
+
+@query
+def hello(ctx) -> str:
+    return "good morning"

@@ -1,0 +1,34 @@
+// Many clients that increment one counter at the same time:
+//
+//   node increment.js URL FUNCTION CLIENTS CALLS
+//
+// Each client makes all its calls at once and prints a line for each acknowledged one. The
+// last line says how many were acknowledged and which errors there were.
+
+import { ConvexClient } from "convex/browser";
+
+const [url, fn, clients, calls] = process.argv.slice(2);
+
+const isNoted = fn.endsWith("_and_note");
+const argumentsOf = (index, number) => ({ name: "shared", ...(isNoted && { client: String(index), number }) });
+
+let acknowledged = 0;
+const errors = [];
+
+async function run(index) {
+  const client = new ConvexClient(url, { logger: false });
+  const increments = Array.from({ length: Number(calls) }, async (_, number) => {
+    try {
+      await client.mutation(fn, argumentsOf(index, number));
+      acknowledged += 1;
+      console.log(`acknowledged ${acknowledged}`);
+    } catch (error) {
+      errors.push(error.message);
+    }
+  });
+  await Promise.all(increments);
+  await client.close();
+}
+
+await Promise.all(Array.from({ length: Number(clients) }, (_, index) => run(index)));
+console.log(`done ${JSON.stringify({ acknowledged, errors })}`);

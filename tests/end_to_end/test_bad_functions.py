@@ -1,0 +1,61 @@
+"""What a careless or wicked function does ends in a clear error of that call, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .harness import APPS, Server
+from .http_calls import call, value_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("query", "loop_for_ever", ("limit", "steps")),
+        ("mutation", "recurse_for_ever", ("limit", "recursion", "deep")),
+        ("query", "hoard_small", ("limit", "memory")),
+        ("query", "hoard_doubling", ("limit", "memory", "size")),
+        ("query", "hoard_at_once", ("limit", "memory", "size")),
+        ("query", "reach_for_class", ("__class__", "not allowed", "attribute")),
+    ],
+)
+def test_bad_call_gets_its_error_and_the_next_call_succeeds(
+    serve: Callable[..., Server], kind: str, name: str, words: tuple[str, ...]
+) -> None:
+    server = serve(APPS / "hostile")
+    result = call(server, kind, f"hostile:{name}")
+    assert result["status"] == "error", result
+    message = result["errorMessage"]
+    assert any(word in message.lower() for word in words), message
+    assert "Traceback" not in message
+    assert value_of(server, "hostile:innocent") == "still here"
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "word"),
+    [
+        ("def f(:\n    pass\n", 1, "syntax"),
+        ("from tidewell import query\n\nimport os\n", 3, "os"),
+        ("from tidewell import query\n\n@query\ndef q(ctx):\n    return ().__class__\n", 5, "__class__"),
+        ("from tidewell import query\n\n@query\ndef q(ctx):\n    return eval('1')\n", 5, "eval"),
+        ("from tidewell import nothing_of_this_name\n", 1, "nothing_of_this_name"),
+        ("1 / 0\n", 1, "ZeroDivisionError"),
+        ("while True:\n    pass\n", 1, "limit"),
+    ],
+)
+def test_bad_module_is_refused_with_its_place_and_the_old_code_stays(
+    serve: Callable[..., Server], tmp_path: Path, source: str, line: int, word: str
+) -> None:
+    app = tmp_path / "app"
+    shutil.copytree(APPS / "greeter", app)
+    server = serve(app)
+    since = len(server.process.lines)
+    (app / "bad.py").write_text(source)
+    server.process.wait_for_line(rf"bad\.py.*\b{line}\b", since)
+    server.process.wait_for_line(rf"(?i){word}", since)
+    assert "Traceback" not in server.process.output
+    assert value_of(server, "greetings:hello") == "good morning"

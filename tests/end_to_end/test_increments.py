@@ -1,0 +1,47 @@
+"""Many clients increment one document: nothing is lost, nothing counts twice, nobody sees an error.
+
+The second test kills the server in the middle, twice. The official JavaScript client sends
+again what was not answered, under the same session and request ids; whether such a mutation
+had been committed before the crash is known from the record in its own transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from .harness import APPS, Process, Server
+from .http_calls import value_of
+
+
+def result_of(client: Process) -> dict[str, Any]:
+    found = client.wait_for_line(r"^done (.*)$")
+    assert client.wait() == 0, client.output
+    result: dict[str, Any] = json.loads(found[1])
+    return result
+
+
+def test_fifty_clients_times_twenty_increments_are_a_thousand(
+    serve: Callable[..., Server], start_client: Callable[..., Process]
+) -> None:
+    server = serve(APPS / "counter")
+    result = result_of(start_client("increment.js", server, "counters:increment", "50", "20"))
+    assert result == {"acknowledged": 1000, "errors": []}
+    assert value_of(server, "counters:value", name="shared") == 1000
+
+
+def test_killed_server_keeps_every_acknowledged_increment_and_none_twice(
+    serve: Callable[..., Server], start_client: Callable[..., Process]
+) -> None:
+    server = serve(APPS / "counter")
+    client = start_client("increment.js", server, "counters:increment_and_note", "20", "30")
+    for acknowledged in (100, 350):
+        client.wait_for_line(f"^acknowledged {acknowledged}$")
+        server.kill()
+        server.start()
+    assert result_of(client) == {"acknowledged": 600, "errors": []}
+    assert value_of(server, "counters:value", name="shared") == 600
+    noted = Counter((note["client"], note["number"]) for note in value_of(server, "counters:notes"))
+    assert noted == {(str(index), number): 1 for index in range(20) for number in range(30)}
