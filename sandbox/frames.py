@@ -93,7 +93,7 @@ class SyscallReply(_Frame, tag="syscall_reply"):
 
 
 class Ping(_Frame, tag="ping"):
-    """Answered by `Pong`; the engine checks an idle worker's memory with it."""
+    """Answered by `Pong`: the worker is there, and between requests."""
 
 
 # ---- worker to engine -----------------------------------------------------------
@@ -157,11 +157,18 @@ class Syscall(_Frame, tag="syscall"):
 
 
 class Pong(_Frame, tag="pong"):
-    memory_bytes: int
+    pass  # no figures: the engine asks the kernel about a worker's memory, not the worker
+
+
+class Broken(_Frame, tag="broken"):
+    """The last frame of a worker that cannot go on: a layer is missing, or our own code failed in it."""
+
+    where: Literal["database", "confinement", "request"]
+    message: str
 
 
 ToWorker = Load | Run | SyscallReply | Ping
-FromWorker = Ready | Loaded | LoadFailed | Ran | Refused | Syscall | Pong
+FromWorker = Ready | Loaded | LoadFailed | Ran | Refused | Syscall | Pong | Broken
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

@@ -1,0 +1,87 @@
+"""The engine's end of a worker's channel: frames in and out, the worker's taken as hostile bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from socket import socket
+from typing import Final
+
+import attrs
+import trio
+
+from sandbox.frames import (
+    LENGTH,
+    FromWorker,
+    ProtocolViolation,
+    ToWorker,
+    body_length,
+    decode_from_worker,
+    encode,
+)
+from sandbox.pool.process import WorkerProcess
+
+_READ_BYTES: Final = 64 * 1024
+
+
+class Closed(Exception):
+    """The worker's end is closed, which it cannot do without ending."""
+
+
+@attrs.define(eq=False)
+class Wire:
+    process: WorkerProcess
+    _rest: bytes = attrs.field(default=b"", init=False)  # received, and not yet part of a frame
+
+    def require_silence(self) -> None:
+        """Raise `ProtocolViolation` when the worker has sent something that was not asked for."""
+        early = self._rest
+        if not early and not self.process.is_dead:
+            try:
+                early = self.process.channel.recv(1)
+            except OSError:
+                return  # nothing is there, or the worker is gone, which sending will find out
+        if early:
+            raise ProtocolViolation("a frame that nobody asked for")
+
+    async def send(self, frame: ToWorker) -> None:
+        """Send a frame. Raises `Closed`."""
+        data = memoryview(encode(frame))
+        while data:
+            try:
+                data = data[self.process.channel.send(data) :]
+            except BlockingIOError:
+                await self._wait(trio.lowlevel.wait_writable)
+            except OSError:
+                raise Closed from None
+
+    async def receive(self) -> FromWorker:
+        """Return the next frame. Memory is taken as bytes arrive, whatever length was announced.
+
+        Raises `Closed` and `ProtocolViolation`.
+        """
+        buffer = bytearray(self._rest)
+        self._rest = b""
+        length: int | None = None
+        while True:
+            if length is None and len(buffer) >= LENGTH.size:
+                length = LENGTH.size + body_length(bytes(buffer[: LENGTH.size]))
+            if length is not None and len(buffer) >= length:
+                self._rest = bytes(buffer[length:])
+                return decode_from_worker(buffer[LENGTH.size : length])
+            await self._wait(trio.lowlevel.wait_readable)
+            try:
+                piece = self.process.channel.recv(_READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise Closed from None
+            if not piece:
+                raise Closed
+            buffer += piece
+
+    async def _wait(self, how: Callable[[socket], Awaitable[None]]) -> None:
+        """Wait for the channel. Whoever buries the process closes the channel, and that ends the wait."""
+        try:
+            await how(self.process.channel)
+        except (OSError, ValueError, trio.ClosedResourceError):
+            raise Closed from None

@@ -1,0 +1,361 @@
+"""The workers of one deployment: start, lend, watch, replace.
+
+The pool keeps up to `size` processes, a few of them ready before they are asked
+for. Everything runs inside `run`'s nursery; when that ends, no process is left.
+
+Invariants:
+
+* A worker is idle, or leased to one caller, or dead. It serves this deployment only.
+* What comes back from a lease unfit is killed, never lent again.
+* Starts are limited (`rules.StartLimiter`), and each pool has a zygote of its
+  own, so that the storm of one deployment's dying workers delays its own calls alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from sandbox.confinement import selftest
+from sandbox.confinement.layers import Report
+from sandbox.confinement.limits import Budgets
+from sandbox.frames import Broken, ProtocolViolation, Ready
+from sandbox.launch import Settings
+from sandbox.pool.death import PoolFailed
+from sandbox.pool.lease import Worker
+from sandbox.pool.rules import Rules, StartLimiter
+from sandbox.pool.wire import Closed, Wire
+from sandbox.pool.zygotes import Zygote
+
+_TICK_S: Final = 0.05  # how often CPU clocks are looked at; a call can use this much more than its budget
+_FAILURES_MAX: Final = 3  # failed starts in a row before waiting callers are told
+_log = logging.getLogger("tidewell.sandbox")
+
+
+class Clock(Protocol):
+    """What the pool asks for the time. The engine's clock is one."""
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment."""
+
+
+class _TrioClock:
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+
+@attrs.define(eq=False, kw_only=True)
+class WorkerPool:
+    """See the module. `entry` is called in each worker with its channel and `argument`."""
+
+    entry: str
+    argument: str = ""
+    size: int = 2
+    clock: Clock = attrs.field(factory=_TrioClock)
+    rules: Rules = attrs.field(factory=Rules)
+    budgets: Budgets = attrs.field(factory=Budgets)
+    mandatory: frozenset[str] = frozenset()
+    hash_seed: int | None = None
+    import_paths: tuple[str, ...] = ()
+    with_namespaces: bool = True
+
+    layers: Report = attrs.field(factory=Report, init=False)  # of the newest worker
+    started: int = attrs.field(default=0, init=False)  # workers that became ready, ever
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _zygote: Zygote | None = attrs.field(default=None, init=False)
+    _retiring: list[Zygote] = attrs.field(factory=list, init=False)
+    _limiter: StartLimiter = attrs.field(init=False)
+    _idle: list[Worker] = attrs.field(factory=list, init=False)
+    _leased: set[Worker] = attrs.field(factory=set, init=False)
+    _starting: int = attrs.field(default=0, init=False)
+    _waiting: int = attrs.field(default=0, init=False)
+    _arrivals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _failures: int = attrs.field(default=0, init=False)
+    _failure: str = attrs.field(default="", init=False)
+    _last_lease: float = attrs.field(default=0.0, init=False)
+    _busy: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _zygote_lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        assert self.size > 0, self.size
+        self._limiter = StartLimiter(self.rules.starts_burst, self.rules.starts_per_s)
+
+    # ---- life ---------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the pool for the length of a block."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.run)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start, prove the wall, have a worker ready, and go on until cancelled.
+
+        Raises:
+          PoolFailed: a mandatory layer is missing, an attempt of the self-test was
+            not stopped, or no worker could be started.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._last_lease = self.clock.monotonic()
+            try:
+                await self._prove_the_wall()
+                worker = await self._start()
+                self._arrive(worker)
+                task_status.started()
+                nursery.start_soon(self._watch_cpu)
+                nursery.start_soon(self._keep_house)
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+                self._close()
+                nursery.cancel_scope.cancel()
+
+    def _close(self) -> None:
+        for worker in (*self._idle, *self._leased):
+            worker.process.kill()
+        self._idle.clear()
+        self._failure = "the pool is closed"
+        self._failures = _FAILURES_MAX
+        self._arrivals.unpark_all()
+
+    async def _prove_the_wall(self) -> None:
+        """Have one sacrificial worker make each attempt. Raises `PoolFailed` if one survives."""
+        survivors: list[str] = []
+
+        async def sacrifice(name: str) -> None:
+            zygote = await self._warm_zygote()
+            process = await zygote.spawn(attempt=name)
+            with trio.move_on_after(self.rules.start_s):
+                status = await process.ended()
+                if status is not None and selftest.is_refused(status):
+                    return
+                detail = "the zygote ended" if status is None else f"status {status}"
+                survivors.append(f"{name} ({detail})")
+                return
+            process.kill()
+            survivors.append(f"{name} (no end)")
+
+        worker = await self._start()  # a wall that cannot be put up is reported as what it is, by its layer
+        self._arrive(worker)
+        async with trio.open_nursery() as nursery:
+            for name in selftest.ATTEMPTS:
+                nursery.start_soon(sacrifice, name)
+        if survivors:
+            raise PoolFailed(f"the sandbox does not hold: not stopped by the kernel: {', '.join(survivors)}")
+
+    # ---- leases --------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lease(self, code: str | None = None) -> AsyncIterator[Worker]:
+        """Lend a ready worker for the length of a block.
+
+        Args:
+          code: the version that will be run; a worker that has loaded it is preferred,
+            and one that has loaded another is not lent.
+
+        Raises:
+          PoolFailed: no worker can be started.
+        """
+        worker = await self._take(code)
+        try:
+            yield worker
+        finally:
+            self._leased.discard(worker)
+            self._arrive(worker)
+
+    def retire_all(self) -> None:
+        """Replace every worker: the idle now, the leased when their leases end."""
+        for worker in self._leased:
+            worker.retire()
+        for worker in self._idle:
+            worker.process.kill()
+        self._idle.clear()
+        self._grow()
+
+    async def _take(self, code: str | None) -> Worker:
+        self._last_lease = self.clock.monotonic()
+        self._waiting += 1
+        try:
+            while True:
+                worker = self._pick(code)
+                if worker is not None:
+                    self._leased.add(worker)
+                    self._busy.set()
+                    return worker
+                if self._nursery is None or self._failures >= _FAILURES_MAX:
+                    raise PoolFailed(self._failure or "the pool does not run")
+                self._grow()
+                await self._arrivals.park()
+        finally:
+            self._waiting -= 1
+            self._grow()
+
+    def _pick(self, code: str | None) -> Worker | None:
+        """Remove an idle worker and return it: the best by code, the most recently used among equals."""
+        self._idle = [worker for worker in self._idle if worker.is_fit]
+        if not self._idle:
+            return None
+        if code is not None:
+            for wanted in (code, None):
+                for position in range(len(self._idle) - 1, -1, -1):
+                    if self._idle[position].loaded_code == wanted:
+                        return self._idle.pop(position)
+            self._idle.pop(0).process.kill()  # all have loaded other versions: make room
+            return None
+        return self._idle.pop()
+
+    def _arrive(self, worker: Worker) -> None:
+        """Take a worker in, new or back from a lease."""
+        if worker.is_fit and self._nursery is not None:
+            worker.idle_since = self.clock.monotonic()
+            self._idle.append(worker)
+            self._arrivals.unpark()
+        else:
+            worker.process.kill()
+        self._grow()
+
+    # ---- starts --------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        """Begin as many starts as are wanted now."""
+        if self._nursery is None:
+            return
+        is_in_use = self.clock.monotonic() - self._last_lease < self.rules.idle_s
+        wanted = max(self._waiting, self.rules.spares if is_in_use else 0)
+        while (
+            len(self._idle) + self._starting < wanted
+            and len(self._idle) + len(self._leased) + self._starting < self.size
+        ):
+            self._starting += 1
+            self._nursery.start_soon(self._start_in_background)
+
+    async def _start_in_background(self) -> None:
+        try:
+            await trio.sleep(self._limiter.delay_s(self.clock.monotonic()))
+            worker = await self._start()
+        except PoolFailed as failure:
+            self._starting -= 1
+            self._has_failed(str(failure))
+        except BaseException:
+            self._starting -= 1
+            raise
+        else:
+            self._starting -= 1
+            self._failures = 0
+            self._arrive(worker)
+
+    def _has_failed(self, why: str) -> None:
+        """After some failures in a row waiting callers are told; a later one tries again."""
+        _log.error("a worker cannot be started: %s", why)
+        self._failures += 1
+        self._failure = why
+        if self._failures >= _FAILURES_MAX:
+            self._arrivals.unpark_all()
+        else:
+            self._grow()
+
+    async def _start(self) -> Worker:
+        """Start a worker and return it ready. Raises `PoolFailed`."""
+        zygote = await self._warm_zygote()
+        process = await zygote.spawn()
+        try:
+            with trio.move_on_after(self.rules.start_s):
+                wire = Wire(process)
+                frame = await wire.receive()
+                match frame:
+                    case Ready():
+                        if not process.is_confined():
+                            raise PoolFailed("a worker says that it is confined, and the kernel denies it")
+                        self.layers = Report(frame.layers, frame.notes)
+                        self.started += 1
+                        return Worker(wire, frame.layers, frame.notes, frame.txn_id, self.rules)
+                    case Broken(where=where, message=message):
+                        raise PoolFailed(f"{where}: {message}")
+                    case _:
+                        raise PoolFailed(f"a worker began with {type(frame).__name__}")
+            raise PoolFailed(f"a worker was not ready after {self.rules.start_s:g} s")
+        except Closed:
+            raise PoolFailed(f"a worker was lost before it was ready: {await process.lost()}") from None
+        except ProtocolViolation as violation:
+            process.kill()
+            raise PoolFailed(f"a worker began with nonsense: {violation}") from None
+        except BaseException:
+            process.kill()
+            raise
+
+    async def _warm_zygote(self) -> Zygote:
+        """Return the zygote to fork from; start one when there is none, or when it has forked enough."""
+        async with self._zygote_lock:
+            zygote = self._zygote
+            if zygote is not None and not zygote.is_closed:
+                if zygote.started < self.rules.zygote_starts_max:
+                    return zygote
+                self._retiring.append(zygote)
+            if self._nursery is None:
+                raise PoolFailed("the pool is closed")
+            fresh = Zygote(
+                Settings(
+                    entry=self.entry,
+                    argument=self.argument,
+                    budgets=self.budgets,
+                    mandatory=self.mandatory,
+                    hash_seed=self.hash_seed,
+                    import_paths=self.import_paths,
+                    with_namespaces=self.with_namespaces,
+                )
+            )
+            await self._nursery.start(fresh.run)
+            self._zygote = fresh
+            return fresh
+
+    # ---- watch ---------------------------------------------------------------------
+
+    async def _watch_cpu(self) -> None:
+        """Kill whoever is over its CPU budget. Sleeps for good while nobody is leased."""
+        while True:
+            if not self._leased:
+                self._busy = trio.Event()
+                await self._busy.wait()
+            await trio.sleep(_TICK_S)
+            for worker in self._leased:
+                limit_s = worker.cpu_limit_s
+                if limit_s is not None and worker.process.cpu_s() > limit_s:
+                    worker.process.kill("cpu", "over the CPU time of one call")
+
+    async def _keep_house(self) -> None:
+        """Look at growth, let idle workers go, close zygotes that nobody needs."""
+        while True:
+            await trio.sleep(min(1.0, self.rules.idle_s / 4))
+            now = self.clock.monotonic()
+            for worker in (*self._idle, *self._leased):
+                worker.look_at_growth()
+                if worker in self._leased:
+                    continue
+                if not worker.is_fit or now - worker.idle_since >= self.rules.idle_s:
+                    worker.process.kill()
+                    self._idle.remove(worker)
+            for zygote in tuple(self._retiring):
+                if not zygote.living:
+                    zygote.close()
+                    self._retiring.remove(zygote)
+            self._failures = min(self._failures, _FAILURES_MAX - 1)
+            self._grow()
+
+    # ---- what it knows ---------------------------------------------------------------
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that live, for tests and for the operator."""
+        return [worker.process.pid for worker in (*self._idle, *self._leased)]
+
+    @property
+    def zygote_pid(self) -> int | None:
+        return None if self._zygote is None else self._zygote.pid
