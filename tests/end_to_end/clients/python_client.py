@@ -18,7 +18,9 @@ url = sys.argv[1]
 client: Any = ConvexClient(url)  # its own types refuse bytes and nested dicts
 
 # Values, both ways and through all three kinds.
-for value in (None, True, 1.5, "é😀", b"\x00\xff", [1.0, [2.0]], {"a": {"b": []}}, ConvexInt64(-(2**63))):
+nested: Any = {"a": {"b": []}, "c": [1.0, [2.0]]}
+values: tuple[Any, ...] = (None, True, 1.5, "é😀", b"\x00\xff", nested, ConvexInt64(-(2**63)))
+for value in values:
     assert client.query("values:echo", {"value": value}) == value, value
     assert client.action("values:act", {"value": value}) == value, value
     key = client.mutation("values:keep", {"value": value})
