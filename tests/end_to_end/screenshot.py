@@ -44,7 +44,7 @@ def main() -> None:
         server.start()
         try:
             fill(server)
-            command = [node, HERE / "clients" / "screenshot.js", server.url, picture]
+            command: list[str | Path] = [node, HERE / "clients" / "screenshot.js", server.url, picture]
             subprocess.run(command, env={**os.environ, "CHROMIUM": chromium}, check=True, timeout=120)
         finally:
             server.process.stop()

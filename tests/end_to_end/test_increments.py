@@ -1,8 +1,8 @@
 """Many clients increment one document: nothing is lost, nothing counts twice, nobody sees an error.
 
-The second test kills the server in the middle, twice. The official JavaScript client sends
-again what was not answered, under the same session and request ids; whether such a mutation
-had been committed before the crash is known from the record in its own transaction.
+The second test kills the server in the middle, twice. Both JavaScript clients, the official one
+and our own, send again what was not answered, under the same session and request ids; whether
+such a mutation had been committed before the crash is known from the record in its own transaction.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from .harness import APPS, Process, Server
 from .http_calls import value_of
@@ -23,20 +25,25 @@ def result_of(client: Process) -> dict[str, Any]:
     return result
 
 
+LIBRARIES = pytest.mark.parametrize("library", ["convex", "tidewell"])
+
+
+@LIBRARIES
 def test_fifty_clients_times_twenty_increments_are_a_thousand(
-    serve: Callable[..., Server], start_client: Callable[..., Process]
+    serve: Callable[..., Server], start_client: Callable[..., Process], library: str
 ) -> None:
     server = serve(APPS / "counter")
-    result = result_of(start_client("increment.js", server, "counters:increment", "50", "20"))
+    result = result_of(start_client("increment.js", server, library, "counters:increment", "50", "20"))
     assert result == {"acknowledged": 1000, "errors": []}
     assert value_of(server, "counters:value", name="shared") == 1000
 
 
+@LIBRARIES
 def test_killed_server_keeps_every_acknowledged_increment_and_none_twice(
-    serve: Callable[..., Server], start_client: Callable[..., Process]
+    serve: Callable[..., Server], start_client: Callable[..., Process], library: str
 ) -> None:
     server = serve(APPS / "counter")
-    client = start_client("increment.js", server, "counters:increment_and_note", "20", "30")
+    client = start_client("increment.js", server, library, "counters:increment_and_note", "20", "30")
     for acknowledged in (100, 350):
         client.wait_for_line(f"^acknowledged {acknowledged}$")
         server.kill()

@@ -1,13 +1,21 @@
 // Many clients that increment one counter at the same time:
 //
-//   node increment.js URL FUNCTION CLIENTS CALLS
+//   node increment.js URL LIBRARY FUNCTION CLIENTS CALLS
 //
+// LIBRARY is `convex`, the official client, or `tidewell`, the one that the server hands out.
 // Each client makes all its calls at once and prints a line for each acknowledged one. The
 // last line says how many were acknowledged and which errors there were.
 
 import { ConvexClient } from "convex/browser";
+import { WebSocket } from "ws";
+import { TidewellClient } from "../../../engine/static/tidewell.js";
 
-const [url, fn, clients, calls] = process.argv.slice(2);
+const [url, library, fn, clients, calls] = process.argv.slice(2);
+
+const open = {
+  convex: () => new ConvexClient(url, { logger: false }),
+  tidewell: () => new TidewellClient(url, { WebSocket, onLog: () => {} }),
+}[library];
 
 const isNoted = fn.endsWith("_and_note");
 const argumentsOf = (index, number) => ({ name: "shared", ...(isNoted && { client: String(index), number }) });
@@ -16,7 +24,7 @@ let acknowledged = 0;
 const errors = [];
 
 async function run(index) {
-  const client = new ConvexClient(url, { logger: false });
+  const client = open();
   const increments = Array.from({ length: Number(calls) }, async (_, number) => {
     try {
       await client.mutation(fn, argumentsOf(index, number));
