@@ -162,7 +162,7 @@ class ExpressionTransformer(PolicyTransformer):
             node = self.node_contents_visit(node)
         for keyword in node.keywords:
             if keyword.arg is None:
-                keyword.value = call("_mapping_", keyword.value, at=keyword.value)
+                keyword.value = call("_keywords_", keyword.value, at=keyword.value)
         return node
 
     def super_call(self, node: ast.Call, method: ast.Attribute, inner: ast.Call) -> ast.AST:

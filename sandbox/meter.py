@@ -82,9 +82,9 @@ class Meter:
         self.units: Iterator[int] = chain.from_iterable(self._source)
         self.step: Callable[[], int] = self.units.__next__
         self.items: Callable[[Any], Iterator[Any]] = partial(compress, selectors=self.units)
-        self._frames: list[Callable[[], object]] = []
-        self.enter = self._frames.pop  # `enter()()`: a step, or the end when calls are nested too deeply
-        self.leave = partial(self._frames.append, self.step)
+        self.frames: list[Callable[[], object]] = []
+        self.enter = self.frames.pop  # `enter()()`: a step, or the end when calls are nested too deeply
+        self.leave = partial(self.frames.append, self.step)
         self.reset(fuel)
 
     def _blocks(self) -> Iterator[Iterator[int]]:
@@ -113,7 +113,7 @@ class Meter:
         if not self._active.__length_hint__():
             self.step()  # leaves `_spent` or a finished block behind
         self._set_left(self.budget - 1)
-        self._frames[:] = [self._too_deep, *[self.step] * self.depth]
+        self.frames[:] = [self._too_deep, *[self.step] * self.depth]
         self._sampled_at = 0
         self._samples = {}
 
@@ -151,7 +151,7 @@ class Meter:
         self.end("fuel")
 
     def _too_deep(self) -> NoReturn:
-        self._frames.append(self._too_deep)
+        self.frames.append(self._too_deep)
         self.end("depth")
 
     def end(self, kind: TerminationKind) -> NoReturn:

@@ -1,0 +1,321 @@
+"""The builtins of guests: the allow-list of `policy`, each metered where it works on many items.
+
+Guests hold bound methods of one frozen object, or functions of the interpreter
+that cannot be written to; types are faces.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any, Final
+
+from sandbox import costs, policy
+from sandbox.faces import Face, kinds_of
+from sandbox.guards import Structure
+from sandbox.host import HostObject
+from sandbox.lazy import Lazies
+from sandbox.meter import Meter
+from sandbox.methods import Methods, codec
+from sandbox.operators import operator_guards, too_long, whole
+from sandbox.sets import FrozenSet, Set, SetMaker
+from sandbox.text import Texts
+
+_MISSING: Final = object()
+INT_TEXT_MAX: Final = 5_000  # digits in any base; a decimal of INTEGER_BITS_MAX bits has 4,933
+ROUND_MAX: Final = 400
+
+
+def attribute_name(name: Any) -> str:
+    """Check a computed attribute name by the tables that serve written ones."""
+    if type(name) is not str:
+        raise TypeError("attribute name must be a string")
+    if name.startswith("_"):
+        raise AttributeError(policy.CONSTRUCTS["attribute with a leading underscore"].text("such an attribute"))
+    if name in policy.DENIED_ATTRIBUTES:
+        raise AttributeError(policy.DENIED_ATTRIBUTES[name].text(f"the attribute {name}"))
+    return name
+
+
+class Builtins(HostObject):
+    """Holds what builtin functions need. Guests get the methods one by one, never this object."""
+
+    __slots__ = ("_charge", "_lazies", "_log", "_meter", "_methods", "_operators", "_sets", "_structure", "_texts")
+
+    def __init__(
+        self,
+        meter: Meter,
+        structure: Structure,
+        methods: Methods,
+        sets: SetMaker,
+        texts: Texts,
+        log: Callable[[str], None],
+    ) -> None:
+        self._meter = meter
+        self._charge = meter.charge
+        self._structure = structure
+        self._methods = methods
+        self._sets = sets
+        self._texts = texts
+        self._lazies = Lazies(meter)
+        self._operators = operator_guards(meter, sets)
+        self._log = log
+
+    # ---- attributes --------------------------------------------------------------
+
+    def _getattr(self, value: Any, name: Any, default: Any = _MISSING, /) -> Any:
+        name = attribute_name(name)
+        try:
+            return self._methods.load(value, name)
+        except AttributeError as error:
+            if default is _MISSING:
+                raise AttributeError(str(error)) from None
+            return default
+
+    def _hasattr(self, value: Any, name: Any, /) -> bool:
+        try:
+            self._getattr(value, name)
+        except AttributeError:
+            return False
+        return True
+
+    # ---- many items --------------------------------------------------------------
+
+    def _all(self, items: Any, /) -> bool:
+        return all(self._meter.items(items))
+
+    def _any(self, items: Any, /) -> bool:
+        return any(self._meter.items(items))
+
+    def _sum(self, items: Any, /, start: Any = 0) -> Any:
+        """Left to right, as 3.11 does; later versions add floats in another way."""
+        if type(start) is str:
+            raise TypeError("sum() can't sum strings; use ''.join(items)")
+        listed = self._structure.listed(items)
+        kinds = set(map(type, listed)) | {type(start)}
+        if kinds <= {int, bool}:
+            total = sum(listed, start)
+            return whole(total)
+        if kinds <= {int, bool, float}:
+            return functools.reduce(operator.add, listed, start)
+        add = self._operators["_add_"]
+        for item in listed:
+            start = add(start, item)
+        return start
+
+    def _extreme(self, pick: Callable[..., Any], args: tuple[Any, ...], key: Any, default: Any) -> Any:
+        if len(args) == 1:
+            items = self._structure.listed(args[0])
+            if not len(items) and default is not _MISSING:
+                return default
+        elif default is not _MISSING:
+            raise TypeError("a default is for a single iterable")
+        else:
+            items = args
+        self._charge(len(items) // 4)
+        if key is None:
+            self._structure.measure(items)
+            return pick(items)
+        keys = [key(item) for item in self._meter.items(items)]
+        self._structure.measure(keys)
+        return items[pick(range(len(keys)), key=keys.__getitem__)]
+
+    def _max(self, *args: Any, key: Any = None, default: Any = _MISSING) -> Any:
+        return self._extreme(max, args, key, default)
+
+    def _min(self, *args: Any, key: Any = None, default: Any = _MISSING) -> Any:
+        return self._extreme(min, args, key, default)
+
+    def _sorted(self, items: Any, /, *, key: Any = None, reverse: Any = False) -> list[Any]:
+        copy = list(self._structure.listed(items))
+        self._methods.sort(copy, key, reverse)
+        return copy
+
+    def _reversed(self, items: Any, /) -> Any:
+        return self._lazies.reversed(items)
+
+    def _iter(self, items: Any, /) -> Any:
+        return self._lazies.items(items)
+
+    def _next(self, items: Any, default: Any = _MISSING, /) -> Any:
+        self._charge(1)
+        return next(items) if default is _MISSING else next(items, default)
+
+    def _enumerate(self, items: Any, start: Any = 0) -> Any:
+        return self._lazies.enumerate(items, start)
+
+    def _zip(self, *items: Any, strict: Any = False) -> Any:
+        return self._lazies.zip(*items, strict=bool(strict))
+
+    def _map(self, function: Any, /, *items: Any) -> Any:
+        return self._lazies.map(function, *items)
+
+    def _filter(self, function: Any, items: Any, /) -> Any:
+        return self._lazies.filter(function, items)
+
+    # ---- numbers -----------------------------------------------------------------
+
+    def _round(self, number: Any, digits: Any = None) -> Any:
+        if digits is not None and (type(digits) is not int or abs(digits) > ROUND_MAX):
+            raise ValueError(f"round: digits must be an int up to {ROUND_MAX}")
+        return round(number) if digits is None else round(number, digits)
+
+    def _divmod(self, a: Any, b: Any, /) -> Any:
+        return divmod(a, b)
+
+    def _pow(self, base: Any, exponent: Any, modulus: Any = None) -> Any:
+        if modulus is None:
+            return self._operators["_pow_"](base, exponent)
+        if not all(isinstance(number, int) for number in (base, exponent, modulus)):
+            raise TypeError("pow() with three arguments takes integers")
+        width = modulus.bit_length() // costs.INTEGER_BITS + 1
+        self._charge(exponent.bit_length() * width * width)
+        return pow(base, exponent, modulus)
+
+    # ---- text --------------------------------------------------------------------
+
+    def _format(self, value: Any, spec: Any = "", /) -> str:
+        return self._texts.format(value, spec)
+
+    def _repr(self, value: Any, /) -> str:
+        return self._texts.repr(value)
+
+    def _print(self, *values: Any, sep: Any = None, end: Any = None, flush: Any = False) -> None:
+        """One log line per call; `end` and `flush` are accepted, since habit writes them."""
+        if sep is not None and type(sep) is not str:
+            raise TypeError("sep must be None or a string")
+        text = self._texts.limit((" " if sep is None else sep).join([self._texts.str(value) for value in values]))
+        self._log(text)
+
+    # ---- classes -----------------------------------------------------------------
+
+    def _isinstance(self, value: Any, classes: Any, /) -> bool:
+        return isinstance(value, kinds_of(classes))
+
+    def _issubclass(self, value: Any, classes: Any, /) -> bool:
+        return issubclass(kinds_of(value)[0], kinds_of(classes))
+
+    # ---- constructors ------------------------------------------------------------
+
+    def _int(self, value: Any = 0, /, base: Any = _MISSING) -> int:
+        if type(value) in (str, bytes):
+            if len(value) > INT_TEXT_MAX:
+                raise ValueError(f"int() of a text of more than {INT_TEXT_MAX} digits")
+            self._charge(len(value) // costs.SCAN_BYTES)
+        result = int(value) if base is _MISSING else int(value, base)
+        return whole(result)
+
+    def _float(self, value: Any = 0.0, /) -> float:
+        if type(value) in (str, bytes) and len(value) > INT_TEXT_MAX:
+            raise ValueError(f"float() of a text of more than {INT_TEXT_MAX} digits")
+        return float(value)
+
+    def _bool(self, value: Any = False, /) -> bool:
+        return bool(value)
+
+    def _str(self, value: Any = "", encoding: Any = _MISSING, errors: Any = "strict") -> str:
+        if encoding is not _MISSING:
+            if type(value) is not bytes:
+                raise TypeError("decoding is for bytes")
+            return self._methods.table[bytes]["decode"](value, encoding, errors)  # type: ignore[no-any-return]  # text
+        return self._texts.str(value)
+
+    def _bytes(self, value: Any = b"", encoding: Any = _MISSING, errors: Any = "strict") -> bytes:
+        if type(value) is str:
+            if encoding is _MISSING:
+                raise TypeError("string argument without an encoding")
+            codec(encoding, errors)
+            return self._methods.table[str]["encode"](value, encoding, errors)  # type: ignore[no-any-return]  # bytes
+        if type(value) is bytes:
+            return value
+        if isinstance(value, int):
+            if value > policy.TEXT_LENGTH_MAX:
+                raise too_long("bytes", policy.TEXT_LENGTH_MAX)
+            self._charge(max(value, 0) // costs.COPY_BYTES)
+            return bytes(value)
+        items = self._structure.listed(value)
+        if not all(isinstance(item, int) for item in items):
+            raise TypeError("bytes() takes numbers, text with an encoding, or bytes")
+        return bytes(items)
+
+    def _list(self, items: Any = (), /) -> list[Any]:
+        if type(items) is list or type(items) is tuple:
+            return list(self._structure.listed(items))
+        return self._structure.pull(items)
+
+    def _tuple(self, items: Any = (), /) -> tuple[Any, ...]:
+        return tuple(self._structure.listed(items))
+
+    def _dict(self, items: Any = (), /, **more: Any) -> dict[Any, Any]:
+        result = dict(self._methods.pairs(items))
+        result.update(more)
+        if len(result) > policy.ITEMS_MAX:
+            raise too_long("dict", policy.ITEMS_MAX)
+        return result
+
+    def _from_bytes(self, data: Any, byteorder: Any = "big", *, signed: Any = False) -> int:
+        if type(data) is not bytes:
+            data = self._bytes(self._structure.listed(data))
+        if len(data) * 8 > policy.INTEGER_BITS_MAX:
+            raise OverflowError(f"an integer of more than {policy.INTEGER_BITS_MAX} bits")
+        return whole(int.from_bytes(data, byteorder, signed=bool(signed)))
+
+    def _fromhex(self, text: Any) -> bytes:
+        if type(text) is not str:
+            raise TypeError("fromhex() argument must be str")
+        self._charge(len(text) // costs.SCAN_BYTES)
+        return bytes.fromhex(text)
+
+    def _float_fromhex(self, text: Any) -> float:
+        if type(text) is not str or len(text) > INT_TEXT_MAX:
+            raise ValueError("invalid hexadecimal floating-point string")
+        return float.fromhex(text)
+
+
+def _members(kind: type, methods: Methods, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the methods of a builtin type as a guest may pass them around: `key=str.lower`."""
+    members: dict[str, Any] = dict(own)
+    for name in dir(kind):
+        if name.startswith("_") or name in policy.DENIED_ATTRIBUTES or name in members:
+            continue
+        if name in policy.COSTED_ATTRIBUTES:
+            members[name] = functools.partial(_costed, methods, kind, name)
+        else:
+            members[name] = getattr(kind, name)
+    return members
+
+
+def _costed(methods: Methods, kind: type, name: str, value: Any, /, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{kind.__name__}.{name} takes a {kind.__name__}")
+    return methods.load(value, name)(*args, **kwargs)
+
+
+def guest_builtins(host: Builtins, methods: Methods, sets: SetMaker) -> dict[str, Any]:
+    """Return the names that every module of a guest sees."""
+    makers: dict[str, tuple[type, Callable[..., Any], Any, dict[str, Any]]] = {
+        "bool": (bool, host._bool, bool, {}),
+        "bytes": (bytes, host._bytes, bytes, {"fromhex": host._fromhex}),
+        "dict": (dict, host._dict, dict, {"fromkeys": methods.fromkeys}),
+        "float": (float, host._float, float, {"fromhex": host._float_fromhex}),
+        "int": (int, host._int, int, {"from_bytes": host._from_bytes}),
+        "list": (list, host._list, list, {}),
+        "str": (str, host._str, str, {"maketrans": methods.maketrans}),
+        "tuple": (tuple, host._tuple, tuple, {}),
+    }
+    names: dict[str, Any] = {}
+    for name, (kind, make, annotation, own) in makers.items():
+        names[name] = Face(name, kind, make, _members(kind, methods, own), annotation)
+    names["set"] = Face("set", Set, sets.make, annotation=set)
+    names["frozenset"] = Face("frozenset", FrozenSet, sets.freeze, annotation=frozenset)
+    for name in policy.BUILTIN_FUNCTIONS:
+        own_version = getattr(host, f"_{name}", None)
+        names[name] = own_version if own_version is not None else getattr(builtins, name)
+    names["range"] = Face("range", range, range, annotation=range)
+    for name in policy.BUILTIN_CONSTANTS:
+        names[name] = getattr(builtins, name)
+    for name in policy.BUILTIN_EXCEPTIONS:
+        names[name] = getattr(builtins, name)
+    return names

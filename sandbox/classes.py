@@ -1,0 +1,122 @@
+"""Classes of the tenant: how a class statement becomes a class, and what `super()` finds.
+
+A tenant class is an ordinary class whose metaclass is `GuestType`, which adds
+nothing and marks it: `type(type(x)) is GuestType` is the test for "an instance
+whose attributes a guest may write". Its only special method is `__init__`; what
+a dataclass compares and shows is done by methods of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sandbox import policy
+
+_CLASS_KEYS = frozenset({"__module__", "__qualname__", "__doc__", "__init__", "__firstlineno__", "__static_attributes__"})
+
+
+class GuestType(type):
+    """The metaclass of tenant classes, as a mark."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise TypeError("attributes of classes cannot be written; keep state in an instance or a dict")
+
+    def __delattr__(cls, name: str) -> None:
+        raise TypeError("attributes of classes cannot be deleted")
+
+
+class Record(metaclass=GuestType):
+    """Base of classes that are shapes only: `TypedDict`, `NamedTuple`, `Protocol`. The loader reads their fields."""
+
+    __slots__ = ()
+
+
+class TypedDictBase(Record):
+    __slots__ = ()
+
+
+class ProtocolBase(Record):
+    __slots__ = ()
+
+
+MARKERS = (Record, TypedDictBase, ProtocolBase)
+
+
+def is_guest_class(value: object) -> bool:
+    return type(value) is GuestType
+
+
+def is_guest_instance(value: object) -> bool:
+    return type(type(value)) is GuestType
+
+
+def fields_of(cls: type) -> tuple[str, ...]:
+    """Return the annotated names of the class statement, in order. Own fields only."""
+    found: tuple[str, ...] = cls.__dict__.get("_fields_", ())
+    return found
+
+
+def inherited_fields(cls: type) -> tuple[str, ...]:
+    """Return the annotated names of the class and its bases, bases first."""
+    names: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        if is_guest_class(base):
+            names.update(dict.fromkeys(fields_of(base)))
+    return tuple(names)
+
+
+def install(cls: type, name: str, value: object) -> None:
+    """Write an attribute of a tenant class, which only the host does."""
+    type.__setattr__(cls, name, value)
+
+
+def make_class(allowed_bases: frozenset[type]) -> Callable[..., type]:
+    """Return the hook that class statements call as their metaclass."""
+
+    def build(name: str, bases: tuple[Any, ...], body: dict[str, Any], **keywords: Any) -> type:
+        real: list[type] = []
+        for base in bases:
+            if is_guest_class(base) or (isinstance(base, type) and base in allowed_bases):
+                real.append(base)
+            else:
+                raise TypeError(f"class {name}: a base must be a class of yours or an exception")
+        if keywords and not any(issubclass(base, TypedDictBase) for base in real):
+            raise TypeError(f"class {name}: keywords are for TypedDict")
+        if len(real) > 8:
+            raise TypeError(f"class {name}: too many bases")
+        kept: dict[str, Any] = {}
+        for key, value in body.items():
+            if not key.startswith("_") or key == "_" or key in _CLASS_KEYS or key in ("_token_", "_fields_"):
+                kept[key] = value
+        if keywords:
+            kept["_total_"] = bool(keywords.get("total", True))
+        built = GuestType(name, tuple(real), kept)
+        if len(built.__mro__) > policy.DEPTH_MAX + 8:
+            raise TypeError(f"class {name}: inheritance is nested too deeply")
+        return built
+
+    return build
+
+
+def super_method(token: str, receiver: Any, name: str) -> Any:
+    """Return what `super().name` means in a method of the class that `token` stands for."""
+    if type(type(receiver)) is not GuestType:
+        raise TypeError("super() works in a method, on its first parameter")
+    mro = type(receiver).__mro__
+    for i, cls in enumerate(mro):
+        if cls.__dict__.get("_token_") == token:
+            rest = mro[i + 1 :]
+            break
+    else:
+        raise TypeError("super() works in a method of the object's own class")
+    for cls in rest:
+        if is_guest_class(cls) and name in cls.__dict__:
+            found = cls.__dict__[name]
+            return found.__get__(receiver) if callable(found) and not is_guest_class(found) else found
+    if name == "__init__":
+        if isinstance(receiver, Exception):
+            base = next(cls for cls in rest if not is_guest_class(cls))
+            return lambda *args: base.__init__(receiver, *args)  # type: ignore[misc]  # args of the exception
+        return lambda: None
+    raise AttributeError(f"'super' object has no attribute '{name}'")

@@ -1,0 +1,296 @@
+"""Guards of reach and of structure: iteration, items, writes, keys, comparison, handlers.
+
+None of these can be named by a guest. They are built once per worker, over one
+meter, and hold no state of a call.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final
+
+from sandbox import costs, policy
+from sandbox.classes import is_guest_instance
+from sandbox.faults import Terminated
+from sandbox.host import HostObject
+from sandbox.meter import Meter
+from sandbox.sets import FrozenSet, Set
+from sandbox.text import scrub
+
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_CONTAINERS: Final = frozenset({list, tuple, dict, Set, FrozenSet})
+_ORDERED: Final = frozenset({list, tuple})
+
+
+class Structure:
+    """Walks values with fuel, before C code walks them without."""
+
+    __slots__ = ("_charge", "_items")
+
+    def __init__(self, meter: Meter) -> None:
+        self._charge = meter.charge
+        self._items = meter.items
+
+    def measure(self, value: Any, depth: int = 0) -> None:
+        """Charge for a walk of `value`, shared parts each time they are met."""
+        if depth > policy.DEPTH_MAX:
+            raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
+        kind = type(value)
+        if kind is list or kind is tuple:
+            self._charge(len(value) // costs.COPY_ITEMS + 1)
+            if _NUMBERS.issuperset(map(type, value)):
+                return
+            for item in value:
+                self._charge(1)
+                self.measure(item, depth + 1)
+        elif kind is dict:
+            self._charge(len(value) + 1)
+            for key, item in value.items():
+                self.measure(key, depth + 1)
+                self.measure(item, depth + 1)
+        elif kind is str or kind is bytes:
+            if len(value) > costs.COPY_BYTES:
+                self._charge(len(value) // costs.COPY_BYTES)
+        elif kind is Set or kind is FrozenSet:
+            self._charge(len(value) + 1)
+            for item in value:
+                self.measure(item, depth + 1)
+
+    def key(self, key: Any) -> Any:
+        """Return `key`, walked if hashing it recurses."""
+        kind = type(key)
+        if kind is tuple or kind is FrozenSet:
+            self.measure(key)
+        return key
+
+    def pair(self, a: Any, b: Any) -> None:
+        """Charge for comparing `a` with `b`."""
+        kind = type(a)
+        if kind in _NUMBERS or type(b) in _NUMBERS:
+            return
+        if kind is str or kind is bytes:
+            if len(a) > costs.COPY_BYTES:
+                self._charge(len(a) // costs.COPY_BYTES)
+        elif kind in _CONTAINERS and type(b) in _CONTAINERS:
+            self.measure(a)
+            self.measure(b)
+
+    def find(self, item: Any, holder: Any) -> None:
+        """Charge for comparing `item` with every item of the list or tuple `holder`."""
+        count = len(holder)
+        kind = type(item)
+        self._charge(count // costs.COPY_ITEMS)
+        if kind in _NUMBERS:
+            return
+        if kind is str or kind is bytes:
+            if len(item) > costs.COPY_BYTES:
+                self._charge(count * (len(item) // costs.COPY_BYTES))
+        elif kind in _CONTAINERS:
+            for other in holder:
+                self._charge(1)
+                self.pair(item, other)
+
+    def listed(self, source: Any) -> Any:
+        """Return `source` as a list or tuple, a step per item when it has to be pulled."""
+        if type(source) in _ORDERED:
+            self._charge(len(source) // costs.COPY_ITEMS)
+            return source
+        return self.pull(source)
+
+    def pull(self, source: Any) -> list[Any]:
+        """Return a new list of the items of `source`, a step each."""
+        pulled = list(islice(self._items(source), policy.ITEMS_MAX + 1))
+        if len(pulled) > policy.ITEMS_MAX:
+            raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
+        return pulled
+
+
+class SliceTarget:
+    """Stands for a list in `xs[a:b] = ...` and `del xs[a:b]`."""
+
+    __slots__ = ("_structure", "_target")
+
+    def __init__(self, target: list[Any], structure: Structure) -> None:
+        self._target = target
+        self._structure = structure
+
+    def __setitem__(self, index: slice, value: Any) -> None:
+        items = self._structure.listed(value)
+        self._structure.listed(self._target)
+        if len(self._target) + len(items) > policy.ITEMS_MAX:
+            raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
+        self._target[index] = items
+
+    def __delitem__(self, index: slice) -> None:
+        self._structure.listed(self._target)
+        del self._target[index]
+
+
+def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[..., Any]]:
+    """Return the guards by their injected names."""
+    charge = meter.charge
+    frames = meter.frames
+    key = structure.key
+
+    def slice_(value: Any, start: Any, stop: Any, step: Any) -> Any:
+        result = value[start:stop:step]
+        kind = type(result)
+        if kind is str or kind is bytes:
+            charge(len(result) // costs.COPY_BYTES)
+        elif kind in _ORDERED:
+            charge(len(result) // costs.COPY_ITEMS)
+        return result
+
+    def items(value: Any) -> Any:
+        kind = type(value)
+        if kind is dict or kind is list or (isinstance(value, HostObject) and kind._writable_):
+            return value
+        raise TypeError(f"items of a {_name(kind)} cannot be written")
+
+    def slices(value: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError(f"slices of a {_name(type(value))} cannot be written")
+        return SliceTarget(value, structure)
+
+    def attributes(value: Any) -> Any:
+        if is_guest_instance(value):
+            return value
+        raise AttributeError(f"attributes of a {_name(type(value))} cannot be written")
+
+    def mapping(value: Any) -> Any:
+        if type(value) is dict:
+            charge(len(value) // costs.COPY_ITEMS)
+            return value
+        if isinstance(value, HostObject) and hasattr(type(value), "_dict_"):
+            return type(value)._dict_(value)
+        raise TypeError(f"a {_name(type(value))} cannot be unpacked with **")
+
+    def keywords(value: Any) -> Any:
+        value = mapping(value)
+        for name in value:
+            if type(name) is not str:
+                raise TypeError("keywords must be strings")
+            if name.startswith("_"):
+                raise TypeError(f"the keyword {name} starts with an underscore")
+        return value
+
+    def unpacked(source: Any) -> Any:
+        return map(structure.listed, meter.items(source))
+
+    def contains(item: Any, holder: Any) -> bool:
+        kind = type(holder)
+        if kind is dict:
+            return key(item) in holder
+        if kind is list or kind is tuple:
+            structure.find(item, holder)
+            return item in holder
+        if kind is str or kind is bytes:
+            charge(len(holder) // costs.SCAN_BYTES)
+            return item in holder
+        if kind is range:
+            if type(item) is float and item.is_integer():
+                item = int(item)
+            return isinstance(item, int) and item in holder
+        if isinstance(holder, HostObject):
+            return item in holder  # type: ignore[operator]  # a TypeError where it has no __contains__
+        if kind is _KEYS:
+            return key(item) in holder
+        if type(item) in _CONTAINERS:
+            return any(not structure.pair(item, other) and item == other for other in meter.items(holder))
+        return item in meter.items(holder)
+
+    def compare(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def guard(a: Any, b: Any) -> Any:
+            if type(a) not in _NUMBERS:
+                structure.pair(a, b)
+            return operate(a, b)
+
+        return guard
+
+    def chain(guards: tuple[Callable[[Any, Any], Any], ...], left: Any, right: Any, *later: Any) -> Any:
+        result = guards[0](left, right)
+        for guard, thunk in zip(guards[1:], later, strict=True):
+            if not result:
+                return result
+            left, right = right, thunk()
+            result = guard(left, right)
+        return result
+
+    def level() -> int:
+        return len(frames)
+
+    def caught(at: int) -> None:
+        """Runs first in every handler: what ends a call is not caught, and calls that were left are forgotten."""
+        missing = at - len(frames)
+        if missing > 0:
+            frames.extend([meter.step] * missing)
+        charge(costs.ENTRY)
+        error = sys.exception()
+        if isinstance(error, MemoryError):
+            meter.end("memory")
+        if isinstance(error, RecursionError):
+            meter.end("depth")
+        if isinstance(error, Terminated):
+            raise error
+        clean(error)
+
+    def subject(value: Any) -> Any:
+        """What `match` looks at is walked first: patterns compare and copy without guards."""
+        if type(value) in _CONTAINERS:
+            structure.measure(value)
+        return value
+
+    def left(value: Any) -> Any:
+        meter.leave()
+        return value
+
+    return {
+        "_getiter_": meter.items,
+        "_budget_": meter.units,  # type: ignore[dict-item]  # the one injected name that is iterated, not called
+        "_step_": meter.step,
+        "_enter_": meter.enter,
+        "_leave_": meter.leave,
+        "_left_": left,
+        "_level_": frames.__len__,
+        "_caught_": caught,
+        "_subject_": subject,
+        "_slice_": slice_,
+        "_items_": items,
+        "_slices_": slices,
+        "_attributes_": attributes,
+        "_key_": key,
+        "_star_": structure.listed,
+        "_mapping_": mapping,
+        "_keywords_": keywords,
+        "_unpacked_": unpacked,
+        "_in_": contains,
+        "_not_in_": lambda item, holder: not contains(item, holder),
+        "_is_": lambda a, b: a is b,
+        "_is_not_": lambda a, b: a is not b,
+        "_eq_": compare(lambda a, b: a == b),
+        "_ne_": compare(lambda a, b: a != b),
+        "_lt_": compare(lambda a, b: a < b),
+        "_le_": compare(lambda a, b: a <= b),
+        "_gt_": compare(lambda a, b: a > b),
+        "_ge_": compare(lambda a, b: a >= b),
+        "_chain_": chain,
+    }
+
+
+_KEYS: Final = type({}.keys())
+
+
+def clean(error: BaseException | None) -> None:
+    """Remove addresses from the message, and the way back to the object that failed."""
+    if error is None:
+        return
+    if isinstance(error, AttributeError) and error.obj is not None:
+        error.obj = None
+    if error.args and type(error.args[0]) is str and " at 0x" in error.args[0]:
+        error.args = (scrub(error.args[0]), *error.args[1:])
+
+
+def _name(kind: type) -> str:
+    return kind.__name__.lower() if issubclass(kind, HostObject) else kind.__name__

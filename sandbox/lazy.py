@@ -1,0 +1,93 @@
+"""Lazy iterators: C-level, metered, and nested only so deep.
+
+Each is a subclass of the C iterator with one slot for its depth. Pulling from a
+tower of C iterators recurses on the C stack, unseen by the interpreter's own
+limit; the depth is what keeps such a tower from crashing the worker.
+
+Whatever consumes an iterator takes a step per item. An iterator that may pull many
+items before it yields one (`filter`) takes its steps on the way in as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from sandbox import policy
+from sandbox.meter import Meter
+
+_GENERATOR = type(_ for _ in ())
+
+
+class LazyItems(itertools.compress):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+class LazyMap(map):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+class LazyZip(zip):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+class LazyEnumerate(enumerate):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+class LazyReversed(reversed):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+class LazyChain(itertools.chain):  # type: ignore[type-arg]
+    __slots__ = ("_depth",)
+
+
+LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyReversed, LazyChain)
+
+
+def depth_of(source: Any) -> int:
+    kind = type(source)
+    if kind in LAZY_TYPES:
+        return int(source._depth)
+    return 4 if kind is _GENERATOR else 0
+
+
+class Lazies:
+    """Makes lazy iterators over the meter's units."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._units = meter.units
+        self._charge = meter.charge
+
+    def _deeper(self, lazy: Any, *sources: Any) -> Any:
+        depth = 1 + max((depth_of(source) for source in sources), default=0)
+        if depth > policy.LAZY_DEPTH_MAX:
+            raise ValueError("iterators over iterators are nested too deeply; make a list in between")
+        lazy._depth = depth
+        return lazy
+
+    def items(self, source: Any) -> Any:
+        """`iter(source)`, a step for each item."""
+        return self._deeper(LazyItems(source, self._units), source)
+
+    def map(self, function: Callable[..., Any], *sources: Any) -> Any:
+        return self._deeper(LazyMap(function, *sources), *sources)
+
+    def zip(self, *sources: Any, strict: bool = False) -> Any:
+        return self._deeper(LazyZip(*sources, strict=strict), *sources)
+
+    def enumerate(self, source: Any, start: int = 0) -> Any:
+        return self._deeper(LazyEnumerate(source, start), source)
+
+    def reversed(self, source: Any) -> Any:
+        return self._deeper(LazyReversed(source))
+
+    def filter(self, function: Callable[[Any], Any] | None, source: Any) -> Any:
+        kept = filter(function, LazyItems(source, self._units))
+        return self._deeper(LazyItems(kept, self._units), source)
+
+    def chain(self, *sources: Any) -> Any:
+        self._charge(len(sources))
+        return self._deeper(LazyChain(*sources), *sources)

@@ -1,0 +1,310 @@
+"""Methods whose cost depends on sizes: loaded through `_getattr_`, which charges first.
+
+`policy.COSTED_ATTRIBUTES` names them. For a builtin type the guard returns a
+method that checks its arguments by exact type and charges; on any other object
+the attribute is loaded as it is. Text methods that read their text once charge
+by its length when they are loaded, since nothing else about them depends on
+the arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from sandbox import costs, policy
+from sandbox.faces import Face
+from sandbox.guards import Structure
+from sandbox.meter import Meter
+
+_TEXTS: Final = frozenset({str, bytes})
+CODECS: Final = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1"})
+_ERRORS: Final = frozenset({"strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace"})
+
+Method = Callable[..., Any]
+
+
+def too_long(kind: type) -> ValueError:
+    return ValueError(f"a {kind.__name__} of more than {policy.TEXT_LENGTH_MAX} characters")
+
+
+def codec(encoding: Any, errors: Any) -> None:
+    if type(encoding) is not str or encoding.lower().replace("_", "-") not in CODECS:
+        raise LookupError(f"unknown encoding: {encoding}; utf-8, ascii and latin-1 exist in functions")
+    if type(errors) is not str or errors not in _ERRORS:
+        raise LookupError("unknown error handler name")
+
+
+class Methods:
+    """The guarded methods of one worker."""
+
+    def __init__(self, meter: Meter, structure: Structure) -> None:
+        self._meter = meter
+        self._charge = meter.charge
+        self._structure = structure
+        text: dict[str, Method] = {
+            "join": self._join,
+            "replace": self._replace,
+            "center": partial(self._pad, "center"),
+            "ljust": partial(self._pad, "ljust"),
+            "rjust": partial(self._pad, "rjust"),
+            "zfill": self._zfill,
+            "expandtabs": self._expandtabs,
+            "translate": self._translate,
+            "split": partial(self._split, "split"),
+            "rsplit": partial(self._split, "rsplit"),
+            "count": partial(self._scan, "count"),
+            "find": partial(self._scan, "find"),
+            "rfind": partial(self._scan, "rfind"),
+            "index": partial(self._scan, "index"),
+            "rindex": partial(self._scan, "rindex"),
+        }
+        self.table: dict[type, dict[str, Method]] = {
+            str: {**text, "encode": self._encode, "maketrans": self._maketrans},
+            bytes: {**text, "decode": self._decode, "hex": self._hex},
+            list: {
+                "extend": self._extend, "sort": self._sort, "index": self._list_scan("index"),
+                "count": self._list_scan("count"), "remove": self._list_scan("remove"),
+                "insert": self._linear("insert"), "reverse": self._linear("reverse"), "copy": self._linear("copy"),
+            },
+            tuple: {"index": self._list_scan("index"), "count": self._list_scan("count")},
+            dict: {
+                "update": self._update, "get": self._keyed("get"), "pop": self._keyed("pop"),
+                "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"), "fromkeys": self._fromkeys_on,
+            },
+            range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
+            int: {"to_bytes": self._to_bytes},
+        }  # fmt: skip
+
+    def load(self, value: Any, name: str) -> Any:
+        """`value.name` for a name of the table."""
+        kind = type(value)
+        if kind in _TEXTS:
+            special = self.table[kind].get(name)
+            if special is not None:
+                return partial(special, value)
+            size = len(value)
+            if size > costs.SCAN_BYTES:
+                self._charge(size // costs.SCAN_BYTES)
+            return getattr(value, name)
+        methods = self.table.get(kind)
+        if methods is not None:
+            method = methods.get(name)
+            if method is not None:
+                return partial(method, value)
+        elif isinstance(value, int) and name == "to_bytes":
+            return partial(self._to_bytes, value)
+        return getattr(value, name)
+
+    # ---- text --------------------------------------------------------------------
+
+    def _own(self, value: Any, other: Any) -> None:
+        if type(other) is not type(value):
+            raise TypeError(f"a {type(value).__name__} is required, not {type(other).__name__}")
+
+    def _scanned(self, value: Any) -> None:
+        if len(value) > costs.SCAN_BYTES:
+            self._charge(len(value) // costs.SCAN_BYTES)
+
+    def _join(self, value: Any, items: Any) -> Any:
+        kind = type(value)
+        parts = self._structure.listed(items)
+        size = len(value) * max(len(parts) - 1, 0)
+        for i, part in enumerate(parts):
+            if type(part) is not kind:
+                raise TypeError(f"sequence item {i}: expected {kind.__name__} instance, {type(part).__name__} found")
+            size += len(part)
+        if size > policy.TEXT_LENGTH_MAX:
+            raise too_long(kind)
+        self._charge(size // costs.COPY_BYTES)
+        return value.join(parts)
+
+    def _replace(self, value: Any, old: Any, new: Any, count: int = -1) -> Any:
+        self._own(value, old)
+        self._own(value, new)
+        if type(count) is not int:
+            raise TypeError("replace: the count must be an int")
+        self._scanned(value)
+        if len(new) > len(old):
+            times = value.count(old) if count < 0 else min(count, value.count(old))
+            if len(value) + times * (len(new) - len(old)) > policy.TEXT_LENGTH_MAX:
+                raise too_long(type(value))
+            self._charge(times * len(new) // costs.COPY_BYTES)
+        return value.replace(old, new, count)
+
+    def _width(self, value: Any, width: Any) -> None:
+        if type(width) is not int:
+            raise TypeError("a width must be an int")
+        if width > policy.TEXT_LENGTH_MAX:
+            raise too_long(type(value))
+        self._charge(max(width, len(value)) // costs.COPY_BYTES)
+
+    def _pad(self, method: str, value: Any, width: Any, *fill: Any) -> Any:
+        self._width(value, width)
+        return getattr(value, method)(width, *fill)
+
+    def _zfill(self, value: Any, width: Any) -> Any:
+        self._width(value, width)
+        return value.zfill(width)
+
+    def _expandtabs(self, value: Any, tabsize: Any = 8) -> Any:
+        if type(tabsize) is not int:
+            raise TypeError("a tab size must be an int")
+        tab = "\t" if type(value) is str else b"\t"
+        if len(value) + value.count(tab) * max(tabsize, 0) > policy.TEXT_LENGTH_MAX:  # type: ignore[operator]
+            raise too_long(type(value))
+        self._scanned(value)
+        return value.expandtabs(tabsize)
+
+    def _translate(self, value: Any, table: Any, *rest: Any, **kwargs: Any) -> Any:
+        self._charge(len(value) // 4 + 1)
+        if type(value) is str:
+            if type(table) is not dict:
+                raise TypeError("translate: the table must be a dict; make it with str.maketrans")
+            longest = 1
+            for item in table.values():
+                self._charge(1)
+                if type(item) is str:
+                    longest = max(longest, len(item))
+                elif item is not None and type(item) is not int:
+                    raise TypeError("translate: values must be text, numbers or None")
+            if len(value) * longest > policy.TEXT_LENGTH_MAX:
+                raise too_long(str)
+        return value.translate(table, *rest, **kwargs)
+
+    def _split(self, method: str, value: Any, sep: Any = None, maxsplit: int = -1) -> Any:
+        if sep is not None:
+            self._own(value, sep)
+        self._scanned(value)
+        result = getattr(value, method)(sep, maxsplit)
+        self._charge(len(result))
+        return result
+
+    def _scan(self, method: str, value: Any, sub: Any, *bounds: Any) -> Any:
+        self._scanned(value)
+        return getattr(value, method)(sub, *bounds)
+
+    def _encode(self, value: str, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        codec(encoding, errors)
+        self._scanned(value)
+        result = value.encode(encoding, errors)
+        if len(result) > policy.TEXT_LENGTH_MAX:
+            raise too_long(bytes)
+        return result
+
+    def _decode(self, value: bytes, encoding: str = "utf-8", errors: str = "strict") -> str:
+        codec(encoding, errors)
+        self._scanned(value)
+        return value.decode(encoding, errors)
+
+    def _hex(self, value: bytes, *args: Any) -> str:
+        if len(value) * 3 > policy.TEXT_LENGTH_MAX:
+            raise too_long(str)
+        self._scanned(value)
+        return value.hex(*args)
+
+    def _maketrans(self, _value: str, *args: Any) -> dict[int, Any]:
+        return self.maketrans(*args)
+
+    def maketrans(self, *args: Any) -> dict[int, Any]:
+        for arg in args:
+            if type(arg) not in (str, dict):
+                raise TypeError("maketrans takes texts or one dict")
+            self._charge(len(arg) + 1)
+        return str.maketrans(*args)
+
+    # ---- lists -------------------------------------------------------------------
+
+    def _extend(self, value: list[Any], source: Any) -> None:
+        room = policy.ITEMS_MAX - len(value)
+        items = self._structure.listed(source)
+        if len(items) > room:
+            raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
+        value.extend(items)
+
+    def sort(self, items: list[Any], key: Any, reverse: Any) -> None:
+        """Sort in place. Keys are computed by C, and charged where they are guest functions."""
+        self._charge(costs.sort_steps(len(items)))
+        if key is None:
+            self._structure.measure(items)
+            items.sort(reverse=bool(reverse))
+            return
+        if isinstance(key, Face):
+            key = key.__call__
+        keys = [key(item) for item in self._meter.items(items)]
+        self._structure.measure(keys)
+        order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+        items[:] = [items[i] for i in order]
+
+    def _sort(self, value: list[Any], *, key: Any = None, reverse: Any = False) -> None:
+        copy = list(value)
+        size = len(copy)
+        self.sort(copy, key, reverse)
+        if len(value) != size:
+            raise ValueError("list modified during sort")
+        value[:] = copy
+
+    def _list_scan(self, method: str) -> Method:
+        def scan(value: Any, item: Any, *bounds: Any) -> Any:
+            self._structure.find(item, value)
+            return getattr(value, method)(item, *bounds)
+
+        return scan
+
+    def _range_scan(self, method: str) -> Method:
+        def scan(value: range, item: Any) -> Any:
+            if not isinstance(item, int):
+                raise ValueError(f"{type(item).__name__} is not in range")
+            return getattr(value, method)(item)
+
+        return scan
+
+    def _linear(self, method: str) -> Method:
+        def run(value: Any, *args: Any) -> Any:
+            self._charge(len(value) // costs.COPY_ITEMS)
+            return getattr(value, method)(*args)
+
+        return run
+
+    # ---- dicts -------------------------------------------------------------------
+
+    def _keyed(self, method: str) -> Method:
+        def run(value: dict[Any, Any], key: Any, *default: Any) -> Any:
+            self._structure.key(key)
+            return getattr(value, method)(key, *default)
+
+        return run
+
+    def pairs(self, source: Any) -> dict[Any, Any]:
+        """Return a dict of whatever `dict(source)` accepts."""
+        if type(source) is dict:
+            self._charge(len(source) // costs.COPY_ITEMS)
+            return source
+        if hasattr(type(source), "_dict_"):
+            return type(source)._dict_(source)  # type: ignore[no-any-return]  # by the host class
+        result: dict[Any, Any] = {}
+        for pair in self._meter.items(source):
+            if type(pair) not in (tuple, list) or len(pair) != 2:
+                raise ValueError("dictionary update sequence elements must be pairs")
+            result[self._structure.key(pair[0])] = pair[1]
+        return result
+
+    def _update(self, value: dict[Any, Any], source: Any = (), /, **more: Any) -> None:
+        new = self.pairs(source)
+        if len(value) + len(new) + len(more) > policy.ITEMS_MAX:
+            raise ValueError(f"a dict of more than {policy.ITEMS_MAX} items")
+        value.update(new, **more)
+
+    def fromkeys(self, source: Any, value: Any = None) -> dict[Any, Any]:
+        return {self._structure.key(item): value for item in self._structure.listed(source)}
+
+    def _fromkeys_on(self, _value: dict[Any, Any], source: Any, value: Any = None) -> dict[Any, Any]:
+        return self.fromkeys(source, value)
+
+    # ---- numbers -----------------------------------------------------------------
+
+    def _to_bytes(self, value: int, length: Any = 1, byteorder: Any = "big", *, signed: Any = False) -> bytes:
+        if type(length) is not int or length > policy.INTEGER_BITS_MAX:
+            raise OverflowError("to_bytes: too many bytes")
+        return value.to_bytes(length, byteorder, signed=bool(signed))

@@ -1,0 +1,195 @@
+"""Text of values, the same in every process: `str`, `repr`, the fields of f-strings, log lines.
+
+Nothing here calls a method of a guest. Functions, classes and instances get a
+text without addresses; containers are walked with fuel and only so deep; numbers
+and strings are formatted by the host with bounded width and precision.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import Any, Final
+
+from sandbox import costs, policy
+from sandbox.classes import inherited_fields, is_guest_class, is_guest_instance
+from sandbox.host import HostObject
+from sandbox.meter import Meter
+from sandbox.sets import FrozenSet, Set
+
+FORMAT_WIDTH_MAX: Final = 1024
+_SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,9})[,_]?(?:\.(\d{1,9}))?[bcdeEfFgGosxX%]?", re.DOTALL)
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_PLAIN: Final = (int, float, bool, type(None), bytes)
+_FUNCTIONS: Final = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType)
+
+
+def scrub(text: str) -> str:
+    """Remove addresses and the runtime's own file prefix."""
+    return _ADDRESS.sub("", text).replace("<guest>/", "")
+
+
+class Texts:
+    """The text routines of one worker."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._charge = meter.charge
+
+    def limit(self, text: str) -> str:
+        size = len(text)
+        if size > policy.TEXT_LENGTH_MAX:
+            raise ValueError(f"a text of {size} characters; at most {policy.TEXT_LENGTH_MAX}")
+        if size > costs.COPY_BYTES:
+            self._charge(size // costs.COPY_BYTES)
+        return text
+
+    def str(self, value: Any) -> str:
+        kind = type(value)
+        if kind is str:
+            return value  # type: ignore[no-any-return]  # exactly a str
+        if isinstance(value, BaseException):
+            return self.exception(value)
+        if isinstance(value, HostObject) and hasattr(kind, "_text_"):
+            return self.limit(kind._text_(value))
+        return self.repr(value)
+
+    def repr(self, value: Any) -> str:
+        parts: list[str] = []
+        self._write(value, parts, 0, 0)
+        return self.limit("".join(parts))
+
+    def exception(self, error: BaseException) -> str:
+        args = error.args
+        if not args:
+            return ""
+        if len(args) == 1:
+            if isinstance(error, KeyError):
+                return self.repr(args[0])
+            return self.limit(scrub(self.str(args[0])))
+        if isinstance(error, (OSError, UnicodeError)) and not is_guest_instance(error):
+            return scrub(str(error))
+        return self.repr(args)
+
+    def _write(self, value: Any, parts: list[str], depth: int, size: int) -> int:
+        """Append the text of `value`; return the size so far, so that a bomb ends before it is built."""
+        self._charge(1)
+        if depth > policy.DEPTH_MAX:
+            raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
+        kind = type(value)
+        if kind is str:
+            piece = repr(value)
+        elif kind in _PLAIN:
+            piece = repr(value)
+        elif kind is list:
+            return self._sequence("[", value, "]", parts, depth, size)
+        elif kind is tuple:
+            return self._sequence("(", value, ",)" if len(value) == 1 else ")", parts, depth, size)
+        elif kind is dict:
+            return self._dict(value, parts, depth, size)
+        elif kind is Set or kind is FrozenSet:
+            return self._set(value, parts, depth, size)
+        elif is_guest_instance(value) and "_dataclass_" in kind.__dict__:
+            return self._dataclass(value, parts, depth, size)
+        else:
+            piece = self._opaque(value, depth)
+        parts.append(piece)
+        size += len(piece)
+        if size > policy.TEXT_LENGTH_MAX:
+            raise ValueError(f"a text of more than {policy.TEXT_LENGTH_MAX} characters")
+        self._charge(len(piece) // costs.SCAN_BYTES)
+        return size
+
+    def _sequence(self, start: str, items: Any, end: str, parts: list[str], depth: int, size: int) -> int:
+        parts.append(start)
+        for i, item in enumerate(items):
+            if i:
+                parts.append(", ")
+            size = self._write(item, parts, depth + 1, size + 2)
+        parts.append(end)
+        return size + 2
+
+    def _dict(self, items: dict[Any, Any], parts: list[str], depth: int, size: int) -> int:
+        parts.append("{")
+        for i, (key, item) in enumerate(items.items()):
+            if i:
+                parts.append(", ")
+            size = self._write(key, parts, depth + 1, size + 2)
+            parts.append(": ")
+            size = self._write(item, parts, depth + 1, size + 2)
+        parts.append("}")
+        return size + 2
+
+    def _set(self, items: Set | FrozenSet, parts: list[str], depth: int, size: int) -> int:
+        frozen = type(items) is FrozenSet
+        if not len(items):
+            parts.append("frozenset()" if frozen else "set()")
+            return size + 11
+        start, end = ("frozenset({", "})") if frozen else ("{", "}")
+        return self._sequence(start, items, end, parts, depth, size + len(start))
+
+    def _dataclass(self, value: Any, parts: list[str], depth: int, size: int) -> int:
+        kind = type(value)
+        parts.append(f"{kind.__name__}(")
+        held = value.__dict__
+        shown = [name for name in inherited_fields(kind) if name in held]
+        for i, name in enumerate(shown):
+            parts.append(f", {name}=" if i else f"{name}=")
+            size = self._write(held[name], parts, depth + 1, size + len(name) + 3)
+        parts.append(")")
+        return size + len(kind.__name__)
+
+    def _opaque(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        if isinstance(value, BaseException):
+            inside = ", ".join(self.repr(arg) for arg in value.args) if depth < policy.DEPTH_MAX // 4 else "..."
+            return f"{kind.__name__}({inside})"
+        if is_guest_class(value) or isinstance(value, type):
+            return f"<class '{value.__name__}'>"
+        if is_guest_instance(value):
+            return f"<{kind.__name__} object>"
+        if isinstance(value, HostObject):
+            return kind._repr_(value) if hasattr(kind, "_repr_") else f"<{kind.__name__.lower()}>"
+        if isinstance(value, _FUNCTIONS):
+            return f"<function {value.__name__}>"
+        if isinstance(value, int):
+            return repr(value)
+        if value is Ellipsis or value is NotImplemented:
+            return repr(value)
+        if kind is range:
+            return repr(value)
+        return f"<{kind.__name__}>"
+
+    # ---- fields of f-strings -----------------------------------------------------
+
+    def field(self, value: Any, conversion: int = -1, spec: str = "") -> str:
+        kind = type(value)
+        if conversion == -1:
+            if not spec:
+                return value if kind is str else self.str(value)  # type: ignore[no-any-return]  # exactly a str
+        elif conversion == 115:
+            value, kind = self.str(value), str
+        elif conversion == 114:
+            value, kind = self.repr(value), str
+        else:
+            value, kind = self.repr(value).encode("ascii", "backslashreplace").decode(), str
+        return self.format(value, spec)
+
+    def format(self, value: Any, spec: Any = "") -> str:
+        if type(spec) is not str:
+            raise TypeError("a format specification must be a str")
+        kind = type(value)
+        if not spec:
+            return self.str(value)
+        if isinstance(value, HostObject) and hasattr(kind, "_format_"):
+            return self.limit(kind._format_(value, spec))
+        if kind not in (str, int, float, bool) and not isinstance(value, int):
+            raise TypeError(f"unsupported format string passed to {kind.__name__}")
+        match = _SPEC.fullmatch(spec)
+        if match is None:
+            raise ValueError(f"invalid format specification {spec[:40]!r}")
+        for number in match.groups():
+            if number and int(number) > FORMAT_WIDTH_MAX:
+                raise ValueError(f"a width or precision of more than {FORMAT_WIDTH_MAX}")
+        if kind is str and len(value) > costs.COPY_BYTES:
+            self._charge(len(value) // costs.COPY_BYTES)
+        return format(value, spec)
