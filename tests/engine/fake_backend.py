@@ -128,6 +128,8 @@ class FakeBackend:
             watch.outcome, watch.journal = outcome, outcome.journal
         watch.valid_at = ts
         watch.is_stale = self._was_written(watch.reads, ts, self.head_ts)
+        if watch.is_stale:  # a commit fell between the snapshot and now
+            watch.doorbell()
         return watch.outcome
 
     def query_now(self, call: Call, journal: str | None, ts: int) -> tuple[QueryOutcome, frozenset[str]]:
