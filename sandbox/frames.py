@@ -7,6 +7,9 @@ executes. Values travel as the packed bytes of `tidewell.values.pack`, which the
 receiver checks when it unpacks them; read sets and write sets are packed by
 `storage` and are opaque here.
 
+The types below carry the caps on what a worker may send. They lie above what the
+executor's own limits let through, so that only a forged frame meets them.
+
 One request is outstanding per worker. Between `Run` and its `Ran`, the worker of
 an action may ask any number of `Syscall`s, each answered by one `SyscallReply`.
 """
@@ -14,9 +17,10 @@ an action may ask any number of `Syscall`s, each answered by one `SyscallReply`.
 from __future__ import annotations
 
 import struct
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 FRAME_BYTES_MAX: Final = 64 * 2**20  # 16 MiB of arguments or result, twice that in writes and logs, and room
 LENGTH: Final = struct.Struct(">I")
@@ -31,6 +35,15 @@ OutcomeKind = Literal[
     "depth",
     "memory",
 ]
+
+
+Name = Annotated[str, Meta(max_length=1_024)]  # a path, a code, a flag
+Text = Annotated[str, Meta(max_length=256 * 1024)]  # an error, a journal
+LogLines = Annotated[list[Annotated[str, Meta(max_length=16 * 1024)]], Meta(max_length=1_024)]
+Packed = Annotated[bytes, Meta(max_length=20 * 2**20)]  # arguments, a result, a read set
+PackedWrites = Annotated[bytes, Meta(max_length=40 * 2**20)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Position = Annotated[int, Meta(ge=0, le=2**31)]  # of a line or a column
 
 
 class ProtocolViolation(Exception):
@@ -100,42 +113,45 @@ class Ping(_Frame, tag="ping"):
 
 
 class Ready(_Frame, tag="ready"):
-    layers: dict[str, bool]  # confinement layer: in force
-    notes: dict[str, str]  # why a layer is not in force
+    layers: dict[Name, bool]  # confinement layer: in force
+    notes: dict[Name, Text]  # why a layer is not in force
     txn_id: int
 
 
 class Loaded(_Frame, tag="loaded"):
-    code: str
-    analysis: bytes  # packed dict: functions, schema, notes; checked by the engine before use
+    code: Name
+    analysis: Packed  # packed dict: functions, schema, notes; checked by the engine before use
 
 
 class SourceError(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    path: str
-    line: int  # 0 when the whole file is meant
-    column: int
-    message: str
+    path: Name
+    line: Position  # 0 when the whole file is meant
+    column: Position
+    message: Text
 
 
 class LoadFailed(_Frame, tag="load_failed"):
-    code: str
-    errors: list[SourceError]
+    code: Name
+    errors: Annotated[list[SourceError], Meta(min_length=1, max_length=10_000)]
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     kind: OutcomeKind
-    value: bytes = b""  # packed result, when kind is "value"
-    code: str = ""  # error code of function-semantics 20, E5
-    error: str = ""  # text after "Uncaught ", frames included, a line each
-    error_data: bytes | None = None  # packed data of an AppError
-    log_lines: list[str] = []
-    journal: str | None = None
-    reads: bytes = b""  # packed read set
-    writes: bytes = b""  # packed write set; empty when nothing was written or the call failed
-    observed: list[str] = []  # of "identity", "time", "random", "bucket:<seconds>"
-    steps: int = 0
-    counters: dict[str, int] = {}  # keys of function-semantics 19.2
-    profile: list[tuple[str, int, int]] = []  # (file, line, steps), the costliest first, on a limit error
+    value: Packed = b""  # packed result, when kind is "value"
+    code: Name = ""  # error code of function-semantics 20, E5
+    error: Text = ""  # text after "Uncaught ", frames included, a line each
+    error_data: Packed | None = None  # packed data of an AppError
+    log_lines: LogLines = []
+    journal: Text | None = None
+    reads: Packed = b""  # packed read set
+    writes: PackedWrites = b""  # packed write set; empty when nothing was written or the call failed
+    observed: Annotated[
+        list[Name], Meta(max_length=256)
+    ] = []  # of "identity", "time", "random", "bucket:<seconds>"
+    steps: Count = 0
+    counters: Annotated[dict[Name, Count], Meta(max_length=256)] = {}  # keys of function-semantics 19.2
+    # (file, line, steps), the costliest first, on a limit error
+    profile: Annotated[list[tuple[Name, Position, Count]], Meta(max_length=256)] = []
 
 
 class Ran(_Frame, tag="ran"):
@@ -149,11 +165,11 @@ class Refused(_Frame, tag="refused"):
 
 
 class Syscall(_Frame, tag="syscall"):
-    number: int  # counts up within the call
+    number: Count  # counts up within the call
     operation: Literal["run_query", "run_mutation", "run_action"]
-    path: str
-    args: bytes
-    log_lines: list[str] = []  # printed since the last frame, so that a long action's log is live
+    path: Name
+    args: Packed
+    log_lines: LogLines = []  # printed since the last frame, so that a long action's log is live
 
 
 class Pong(_Frame, tag="pong"):
@@ -164,7 +180,7 @@ class Broken(_Frame, tag="broken"):
     """The last frame of a worker that cannot go on: a layer is missing, or our own code failed in it."""
 
     where: Literal["database", "confinement", "request"]
-    message: str
+    message: Text
 
 
 ToWorker = Load | Run | SyscallReply | Ping

@@ -173,12 +173,18 @@ def _answer_requests(wire: _Wire, handler: RequestHandler) -> None:
             raise ProtocolViolation(f"the engine answered a syscall with {type(reply).__name__}")
         return reply
 
+    # What survives a first run is there to stay (caches, mostly) and should not be walked after each
+    # later one; it is set aside at doubling distances, so that what is dead by then stays little.
+    runs = 0
     while (frame := wire.receive()) is not None:
         match frame:
             case Run():
                 wire.send(handler.run(frame, ask))
                 del frame
+                runs += 1
                 gc.collect()
+                if runs & (runs - 1) == 0:
+                    gc.freeze()
             case Load():
                 wire.send(handler.load(frame))
                 del frame
@@ -197,8 +203,9 @@ def _forget_garbage() -> None:
 
 def _break(wire: _Wire, where: str, error: BaseException) -> NoReturn:
     """Tell the engine what went wrong with us, and end. Formats host errors, never a guest's."""
-    lines = [f"{type(error).__name__}: {error}"]
-    trace = error.__traceback__
+    is_refusal = isinstance(error, layers.Refusal)
+    lines = [str(error) if is_refusal else f"{type(error).__name__}: {error}"]
+    trace = None if is_refusal else error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         lines.append(f"  {code.co_filename}:{trace.tb_lineno} in {code.co_name}")

@@ -5,8 +5,24 @@ This package is where `sandbox` meets trio. `WorkerPool` serves one deployment;
 """
 
 from sandbox.pool.death import DeathKind, PoolFailed, WorkerLost
-from sandbox.pool.lease import AnswerSyscall, Worker
+from sandbox.pool.exchange import Request
+from sandbox.pool.face import AnswerSyscall, LeasedWorker, Pool
+from sandbox.pool.in_process import InProcessPool
+from sandbox.pool.lease import Worker
 from sandbox.pool.rules import Rules
 from sandbox.pool.workers import Clock, WorkerPool
 
-__all__ = ["AnswerSyscall", "Clock", "DeathKind", "PoolFailed", "Rules", "Worker", "WorkerLost", "WorkerPool"]
+__all__ = [
+    "AnswerSyscall",
+    "Clock",
+    "DeathKind",
+    "InProcessPool",
+    "LeasedWorker",
+    "Pool",
+    "PoolFailed",
+    "Request",
+    "Rules",
+    "Worker",
+    "WorkerLost",
+    "WorkerPool",
+]

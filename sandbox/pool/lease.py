@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from typing import Final
 
 import attrs
 import trio
@@ -28,13 +28,26 @@ from sandbox.frames import (
 )
 from sandbox.pool.death import WorkerLost
 from sandbox.pool.exchange import Request, check_reply, check_syscall
+from sandbox.pool.face import AnswerSyscall
 from sandbox.pool.process import WorkerProcess
 from sandbox.pool.rules import Rules, is_ordinary
 from sandbox.pool.wire import Closed, Wire
 
-AnswerSyscall = Callable[[Syscall], Awaitable[SyscallReply]]
-
+_REST_CPU_S: Final = 0.5  # far above what collecting after the last reply takes
+OVER_WALL: Final = "no reply within the time of one request"
 _log = logging.getLogger("tidewell.sandbox")
+
+
+@attrs.frozen
+class Deadline:
+    """Where a request must have ended."""
+
+    wall: float  # on trio's clock
+    cpu_s: float  # on the worker's CPU clock
+
+
+async def _no_syscalls(syscall: Syscall) -> SyscallReply:
+    raise ProtocolViolation("a syscall in a request that has none")
 
 
 @attrs.define(eq=False)
@@ -48,8 +61,9 @@ class Worker:
     _rules: Rules
     loaded_code: str | None = attrs.field(default=None, init=False)
     requests: int = attrs.field(default=0, init=False)
-    cpu_limit_s: float | None = attrs.field(default=None, init=False)  # of its CPU clock, in a request
+    deadline: Deadline | None = attrs.field(default=None, init=False)  # None between requests
     idle_since: float = attrs.field(default=0.0, init=False)
+    _cpu_s_at_rest: float = attrs.field(default=0.0, init=False)
     _is_retired: bool = attrs.field(default=False, init=False)
     _private_bytes_at_start: int = attrs.field(init=False)
 
@@ -92,18 +106,16 @@ class Worker:
         Raises:
           WorkerLost: there is no reply and will be none; the worker is gone.
         """
-        assert self.cpu_limit_s is None, "one request at a time"
+        assert self.deadline is None, "one request at a time"
         process = self.process
         used_s = process.cpu_s()
-        self.cpu_limit_s = used_s + cpu_s
+        self.deadline = Deadline(trio.current_time() + wall_s, used_s + cpu_s)
         self.requests += 1
         try:
-            with trio.move_on_after(wall_s):
-                reply = await self._exchange(frame, on_syscall)
-                self._judge(frame, reply, used_s)
-                return reply
-            process.kill("wall", f"no reply after {wall_s:g} s")
-            raise await self._lost()
+            if on_syscall is None:
+                reply = await self._exchange(frame, _no_syscalls)
+            else:
+                reply = await self._exchange_within(wall_s, frame, on_syscall)
         except Closed:
             raise await self._lost() from None
         except ProtocolViolation as violation:
@@ -113,7 +125,37 @@ class Worker:
             process.kill("crash", "its request was given up")
             raise
         finally:
-            self.cpu_limit_s = None
+            self.deadline = None
+        self._judge(frame, reply, used_s)
+        return reply
+
+    async def _exchange_within(self, wall_s: float, frame: Request, on_syscall: AnswerSyscall) -> FromWorker:
+        """Exchange under a deadline of our own: killing the worker would not end an answer to its syscall."""
+        with trio.move_on_after(wall_s):
+            return await self._exchange(frame, on_syscall)
+        self.process.kill("wall", OVER_WALL)
+        raise Closed
+
+    def rests(self, now: float) -> None:
+        """Note that it has come back from a lease."""
+        self.idle_since = now
+        self._cpu_s_at_rest = self.process.cpu_s()
+
+    def look_at_rest(self) -> None:
+        """Kill the worker if it computes although nobody asked it anything."""
+        if self.process.cpu_s() - self._cpu_s_at_rest > _REST_CPU_S:
+            self.process.kill("security", "computed between requests")
+            _log.warning("security event in worker %d: it computes between requests", self.process.pid)
+
+    def enforce(self, now: float) -> None:
+        """Kill the worker if its request is over a budget. The pool calls this a few times a second,
+        which is cheaper than a timer for every request; whoever waits finds the channel closed."""
+        if self.deadline is None:
+            return
+        if now > self.deadline.wall:
+            self.process.kill("wall", OVER_WALL)
+        elif self.process.cpu_s() > self.deadline.cpu_s:
+            self.process.kill("cpu", "over the CPU time of one request")
 
     def _judge(self, frame: Request, reply: FromWorker, cpu_s: float) -> None:
         """Decide from a good reply whether this worker goes on."""
@@ -127,7 +169,7 @@ class Worker:
         if is_old or is_worn or not is_ordinary(reply):
             self.retire()
 
-    async def _exchange(self, frame: Request, on_syscall: AnswerSyscall | None) -> FromWorker:
+    async def _exchange(self, frame: Request, on_syscall: AnswerSyscall) -> FromWorker:
         wire = self.wire
         wire.require_silence()
         await wire.send(frame)
@@ -138,11 +180,9 @@ class Worker:
                 self.process.kill("crash", f"a fault of the host in the worker: {reply.message}")
                 raise Closed
             if not isinstance(reply, Syscall):
+                wire.require_end()
                 check_reply(frame, reply)
-                wire.require_silence()
                 return reply
-            if on_syscall is None:
-                raise ProtocolViolation("a syscall in a request that has none")
             syscalls += 1
             check_syscall(frame, reply, syscalls)
             answer = await on_syscall(reply)

@@ -43,6 +43,11 @@ class Wire:
         if early:
             raise ProtocolViolation("a frame that nobody asked for")
 
+    def require_end(self) -> None:
+        """Raise `ProtocolViolation` when more than one frame has come at once."""
+        if self._rest:
+            raise ProtocolViolation("bytes after the reply")
+
     async def send(self, frame: ToWorker) -> None:
         """Send a frame. Raises `Closed`."""
         data = memoryview(encode(frame))

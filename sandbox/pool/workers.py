@@ -32,7 +32,7 @@ from sandbox.pool.rules import Rules, StartLimiter
 from sandbox.pool.wire import Closed, Wire
 from sandbox.pool.zygotes import Zygote
 
-_TICK_S: Final = 0.05  # how often CPU clocks are looked at; a call can use this much more than its budget
+_TICK_S: Final = 0.05  # how often budgets are looked at; a request can use this much more
 _FAILURES_MAX: Final = 3  # failed starts in a row before waiting callers are told
 _log = logging.getLogger("tidewell.sandbox")
 
@@ -110,7 +110,7 @@ class WorkerPool:
                 worker = await self._start()
                 self._arrive(worker)
                 task_status.started()
-                nursery.start_soon(self._watch_cpu)
+                nursery.start_soon(self._watch)
                 nursery.start_soon(self._keep_house)
                 await trio.sleep_forever()
             finally:
@@ -215,7 +215,7 @@ class WorkerPool:
     def _arrive(self, worker: Worker) -> None:
         """Take a worker in, new or back from a lease."""
         if worker.is_fit and self._nursery is not None:
-            worker.idle_since = self.clock.monotonic()
+            worker.rests(self.clock.monotonic())
             self._idle.append(worker)
             self._arrivals.unpark()
         else:
@@ -318,27 +318,27 @@ class WorkerPool:
 
     # ---- watch ---------------------------------------------------------------------
 
-    async def _watch_cpu(self) -> None:
-        """Kill whoever is over its CPU budget. Sleeps for good while nobody is leased."""
+    async def _watch(self) -> None:
+        """Kill whoever is over a budget. Sleeps for good while nobody is leased."""
         while True:
             if not self._leased:
                 self._busy = trio.Event()
                 await self._busy.wait()
             await trio.sleep(_TICK_S)
+            now = trio.current_time()
             for worker in self._leased:
-                limit_s = worker.cpu_limit_s
-                if limit_s is not None and worker.process.cpu_s() > limit_s:
-                    worker.process.kill("cpu", "over the CPU time of one call")
+                worker.enforce(now)
 
     async def _keep_house(self) -> None:
-        """Look at growth, let idle workers go, close zygotes that nobody needs."""
+        """Look at what workers have become, let idle ones go, close zygotes that nobody needs."""
         while True:
             await trio.sleep(min(1.0, self.rules.idle_s / 4))
             now = self.clock.monotonic()
-            for worker in (*self._idle, *self._leased):
+            for worker in self._leased:
                 worker.look_at_growth()
-                if worker in self._leased:
-                    continue
+            for worker in tuple(self._idle):
+                worker.look_at_growth()
+                worker.look_at_rest()
                 if not worker.is_fit or now - worker.idle_since >= self.rules.idle_s:
                     worker.process.kill()
                     self._idle.remove(worker)
