@@ -85,6 +85,7 @@ class FakeBackend:
     runs: list[str] = attrs.field(factory=list)  # the path of every execution
     mutation_gate: trio.Event | None = None  # mutations commit once it is set
     reply_gate: trio.Event | None = None  # and report it once this is set
+    committed: trio.Event = attrs.field(factory=trio.Event)  # set when a mutation has run
     evaluate_gate: trio.Event | None = None
     fault: BackendFault | None = None  # raised by every call
     next_failure: Failure | None = None  # what the next call ends with
@@ -101,6 +102,7 @@ class FakeBackend:
         if self.mutation_gate is not None:
             await self.mutation_gate.wait()
         outcome = self.mutate_now(call, idempotency)
+        self.committed.set()
         if self.reply_gate is not None:
             await self.reply_gate.wait()
         return outcome
@@ -119,6 +121,10 @@ class FakeBackend:
         if self.evaluate_gate is not None:
             await self.evaluate_gate.wait()
         return [self.evaluate_now(watch, ts) for watch in watches]
+
+    def hold_replies(self) -> None:
+        """Let mutations commit from now on, and not return."""
+        self.reply_gate, self.committed = trio.Event(), trio.Event()
 
     # ---- the same without waiting, for tests without a loop -----------------------------
 
