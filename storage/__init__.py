@@ -1,1 +1,65 @@
-"""Tidewell."""
+"""A versioned document store on LMDB that loses nothing and can go back in time.
+
+Synchronous, single-writer, usable from a plain script; knows nothing of the rest of
+the project but `tidewell`'s values. From the bottom up:
+
+    errors, layout, keys      what can go wrong; where things are; order
+    environment, folder       the one door to LMDB; whose folder it is
+    catalog, catalog_rows     tables, indexes, schema, and their versions
+    read_set, write_log       what was read, what was written, and whether they meet
+    commits, commit_log       what a commit is, and the record of it
+    scan, snapshot            reading as of a timestamp
+    buffer, transaction       writes over a snapshot
+    apply, store              writing commits; the writer of a folder
+    reader                    a worker's side
+    backfill, retention       filling new indexes; forgetting old versions
+"""
+
+from storage.buffer import Buffer
+from storage.catalog import (
+    Catalog,
+    CatalogChange,
+    CatalogPlan,
+    IndexInfo,
+    InvalidCatalogChange,
+    TableInfo,
+)
+from storage.commit_log import CommitLog, HeadMoved, LogEntry, LoggedWrite
+from storage.commits import Commit, DocumentWrite, WriteSet
+from storage.environment import Pin
+from storage.errors import (
+    CommitOutcomeUnknown,
+    DiskFull,
+    InvalidCommit,
+    MapOutgrown,
+    NewerFormat,
+    NotYetCommitted,
+    OutOfRetention,
+    ReaderStale,
+    StoreBusy,
+    StoreClosed,
+    StoreDamaged,
+    StoreError,
+    StoreMissing,
+    StoreNotWritable,
+    Timestamp,
+    UniqueConflict,
+)
+from storage.keys import Interval
+from storage.read_set import IndexKey, ReadSet
+from storage.reader import SnapshotReader
+from storage.retention import RetentionPolicy, RetentionStep
+from storage.snapshot import Readable, Snapshot
+from storage.store import Store
+from storage.transaction import IdCollision, Transaction, Usage
+from storage.write_log import Conflict, Entry, WriteLog
+
+__all__ = [
+    "Buffer", "Catalog", "CatalogChange", "CatalogPlan", "Commit", "CommitLog", "CommitOutcomeUnknown",
+    "Conflict", "DiskFull", "DocumentWrite", "Entry", "HeadMoved", "IdCollision", "IndexInfo", "IndexKey",
+    "Interval", "InvalidCatalogChange", "InvalidCommit", "LogEntry", "LoggedWrite", "MapOutgrown",
+    "NewerFormat", "NotYetCommitted", "OutOfRetention", "Pin", "ReadSet", "Readable", "ReaderStale",
+    "RetentionPolicy", "RetentionStep", "Snapshot", "SnapshotReader", "Store", "StoreBusy", "StoreClosed",
+    "StoreDamaged", "StoreError", "StoreMissing", "StoreNotWritable", "TableInfo", "Timestamp",
+    "Transaction", "UniqueConflict", "Usage", "WriteLog", "WriteSet",
+]  # fmt: skip

@@ -1,0 +1,87 @@
+"""The store as a worker sees it: a map of the file, and no system calls.
+
+`SnapshotReader.open` comes before the worker confines itself. After that `refresh` and all
+reads go through memory alone. There is no lock: whoever sends work to the worker holds a
+`Pin` meanwhile and passes its transaction number to `refresh`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+from storage.catalog_rows import CatalogReader
+from storage.environment import ReaderEnvironment, View
+from storage.errors import Timestamp
+from storage.snapshot import Snapshot
+
+
+@attrs.define(eq=False)
+class SnapshotReader:
+    """Reads a store that another process writes. For one thread."""
+
+    _environment: ReaderEnvironment
+    _catalogs: CatalogReader = attrs.field(factory=CatalogReader, init=False)
+
+    @classmethod
+    def open(cls, path: str | Path, *, map_size: int = 0) -> SnapshotReader:
+        """Map the store in a folder and read once.
+
+        Args:
+          map_size: address space in bytes, which bounds how far the file may grow before this
+            reader must be replaced; by default several times what it holds now.
+
+        Raises:
+          StoreError: there is no usable store.
+        """
+        return cls(ReaderEnvironment.open(Path(path), map_size=map_size))
+
+    def refresh(self, at_least: int = 0) -> int:
+        """Look at the newest state; return the number of its LMDB transaction.
+
+        Snapshots taken before stay usable, as long as retention has not passed them.
+
+        Raises:
+          MapOutgrown: replace this reader.
+          ReaderStale: the state that `at_least` names is not visible.
+        """
+        return self._environment.refresh(at_least)
+
+    @property
+    def head_ts(self) -> Timestamp:
+        """The newest commit in the state that was last looked at."""
+        with self._environment as view:
+            return view.state.head
+
+    def snapshot(self, ts: Timestamp | None = None) -> Snapshot:
+        """Return the database as of `ts`. Need not be closed.
+
+        Raises:
+          OutOfRetention, NotYetCommitted
+        """
+        return Snapshot(self.head_ts if ts is None else ts, _Shared(self._environment), self._catalogs.at)
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+class _Shared:
+    """The reader's own view as a snapshot's handle. Closing a snapshot leaves the view alone."""
+
+    __slots__ = ("__weakref__", "_environment")
+
+    def __init__(self, environment: ReaderEnvironment) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> View:
+        return self._environment.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._environment.__exit__(kind, error, trace)
+
+    def close(self) -> None:
+        """Nothing to end: the next snapshot reads from the same view."""

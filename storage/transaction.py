@@ -1,0 +1,354 @@
+"""A transaction: reads recorded, writes buffered, nothing visible to others.
+
+What `ctx.db` stands on. It never touches the file's writer: at the end it is a
+read set and a write set, and somebody else decides (`Store.commit`).
+
+Invariants:
+
+* Every read is recorded before its result is handed out; a scan's record ends at
+  the last row handed out, or at the end of the range once that was reached.
+* Rolling back a savepoint takes back writes and new tables, never reads and never usage.
+* The write set holds a document only if its final state differs from the snapshot's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from storage.buffer import Buffer
+from storage.catalog import Catalog, IndexInfo, TableInfo
+from storage.commits import WriteSet
+from storage.errors import StoreError, Timestamp
+from storage.keys import Interval, encode, fields_part, id_interval, interval_of, successor
+from storage.layout import BY_ID, CATALOG_INDEXES, CATALOG_SCHEMA, CATALOG_TABLES, index_id_of, table_prefix
+from storage.read_set import ReadSet, Recorder
+from storage.snapshot import Readable, Row
+from tidewell.errors import IndexNotReady, NotFound, UniqueViolated, UnknownIndex
+from tidewell.ids import decode_id, encode_id
+from tidewell.ranges import WHOLE, IndexRange
+from tidewell.values import Value, object_of, pack, unpack_trusted
+
+Document = dict[str, Value]
+
+
+class IdCollision(StoreError):
+    """An insert under an id that is taken: a fault of the source of ids. Another seed gives another id."""
+
+
+@attrs.define
+class Usage:
+    """What a transaction has cost so far (`function-semantics.md` 19.2). Bytes are of packed documents."""
+
+    intervals: int = 0
+    documents_read: int = 0
+    bytes_read: int = 0
+    documents_written: int = 0
+    bytes_written: int = 0
+
+
+@attrs.frozen
+class _Undo:
+    table: int
+    internal_id: bytes
+    was_buffered: bool
+    body: bytes | None
+
+
+@attrs.define(eq=False)
+class Transaction:
+    snapshot: Readable
+    usage: Usage = attrs.field(factory=Usage, init=False)
+    _buffer: Buffer = attrs.field(init=False)
+    _recorder: Recorder = attrs.field(factory=Recorder, init=False)
+    _new_tables: list[tuple[str, int]] = attrs.field(factory=list, init=False)
+    _undo: list[_Undo] = attrs.field(factory=list, init=False)
+    _savepoints: list[tuple[int, int, Catalog]] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._buffer = Buffer(self.snapshot)
+
+    @property
+    def begin_ts(self) -> Timestamp:
+        return self.snapshot.ts
+
+    # ---- the catalog -----------------------------------------------------------------
+
+    def table_exists(self, name: str) -> bool:
+        return self._table(name) is not None
+
+    def table_number(self, name: str) -> int | None:
+        table = self._table(name)
+        return None if table is None else table.number
+
+    def table_name(self, number: int) -> str | None:
+        """Return the name of a numbered table. Numbers never change their table, so nothing is recorded."""
+        table = self._buffer.catalog.by_number.get(number)
+        return None if table is None else table.name
+
+    def schema(self) -> str:
+        self._recorder.add_point(CATALOG_SCHEMA, b"")
+        return self._buffer.catalog.schema
+
+    def index_fields(self, table: str, index: str) -> tuple[str, ...]:
+        """Return an index's field paths, `_creationTime` included.
+
+        Raises:
+          UnknownIndex, IndexNotReady
+        """
+        info = self._table(table)
+        if info is None:
+            if index == "by_id":
+                return ("_id", "_creationTime")
+            if index == "by_creation_time":
+                return ("_creationTime",)
+            raise UnknownIndex(f"there is no index {index!r}: the table {table!r} does not exist")
+        return (*self._index(info, index).fields, "_creationTime")
+
+    def _table(self, name: str) -> TableInfo | None:
+        self._recorder.add_point(CATALOG_TABLES, name.encode())
+        return self._buffer.catalog.tables.get(name)
+
+    def _index(self, table: TableInfo, name: str) -> IndexInfo:
+        self._recorder.add_point(CATALOG_INDEXES, table_prefix(table.number))
+        index = table.index(name)
+        if index is None:
+            names = ", ".join(["by_id", *(each.name for each in table.kept)])
+            raise UnknownIndex(f"there is no index {name!r} on the table {table.name!r}, only {names}")
+        if not index.is_ready:
+            raise IndexNotReady(f"the index {name!r} on the table {table.name!r} is still being filled")
+        return index
+
+    # ---- reading ---------------------------------------------------------------------
+
+    def get(self, document_id: str) -> Document | None:
+        """Return a private copy of a document, or None. Raises `InvalidId` for what is not an id."""
+        body = self._read(*decode_id(document_id))
+        return None if body is None else unpack_trusted(body)
+
+    def _read(self, table: int, internal_id: bytes) -> bytes | None:
+        self.usage.intervals += 1
+        self._recorder.add_point(index_id_of(table, BY_ID), internal_id)
+        self._recorder.add_point(CATALOG_INDEXES, table_prefix(table))
+        if table not in self._buffer.catalog.by_number:
+            return None
+        body = self._buffer.get(table, internal_id)
+        if body is not None:
+            self.usage.documents_read += 1
+            self.usage.bytes_read += len(body)
+        return body
+
+    def scan(
+        self,
+        table: str,
+        index: str = "by_creation_time",
+        range_: IndexRange = WHOLE,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[Document]:
+        """Yield the documents of a range in index order. Lazy: what is not taken is not read."""
+        return (document for _, document in self.scan_rows(table, index, range_, reverse=reverse))
+
+    def scan_rows(
+        self,
+        table: str,
+        index: str = "by_creation_time",
+        range_: IndexRange = WHOLE,
+        *,
+        reverse: bool = False,
+        start_after: bytes | None = None,
+        stop_at: bytes | None = None,
+    ) -> Iterator[tuple[bytes, Document]]:
+        """Yield (full index key, document).
+
+        Args:
+          start_after: a key to continue behind, in the direction of the scan.
+          stop_at: the last key that may be handed out.
+        """
+        info = self._table(table)
+        if info is None:
+            self.index_fields(table, index)
+            return iter(())
+        found = self._index(info, index)
+        interval = _interval(found, range_)
+        interval = _between(interval, start_after, stop_at, reverse)
+        if interval.is_empty:
+            return iter(())
+        accept = _creation_time_filter(range_) if found.name == "by_id" else None
+        return self._consume(found, interval, reverse, accept)
+
+    def _consume(
+        self, index: IndexInfo, interval: Interval, reverse: bool, accept: Callable[[Document], bool] | None
+    ) -> Iterator[tuple[bytes, Document]]:
+        usage = self.usage
+        usage.intervals += 1
+        seen = self._recorder.open(index.index_id, interval.end if reverse else interval.start)
+        for key, _, body in self._buffer.scan(index, interval, reverse=reverse):
+            if reverse:
+                seen.start = key
+            else:
+                seen.end = key + b"\x00"
+            usage.documents_read += 1
+            usage.bytes_read += len(body)
+            document = unpack_trusted(body)
+            if accept is None or accept(document):
+                yield key, document
+        seen.start, seen.end = interval.start, interval.end
+
+    def count(self, table: str, index: str = "by_creation_time", range_: IndexRange = WHOLE) -> int:
+        """Return the number of documents in a range, reading the index alone."""
+        info = self._table(table)
+        if info is None:
+            self.index_fields(table, index)
+            return 0
+        found = self._index(info, index)
+        interval = _interval(found, range_)
+        if interval.is_empty:
+            return 0
+        self.usage.intervals += 1
+        self._recorder.add(found.index_id, interval)
+        accept = _creation_time_filter(range_) if found.name == "by_id" else None
+        if accept is not None:
+            rows = self._buffer.scan(found, interval)
+            return sum(accept(unpack_trusted(body)) for _, _, body in rows)
+        return self._buffer.count(found, interval)
+
+    # ---- writing ---------------------------------------------------------------------
+
+    def insert(self, table: str, body: Document, internal_id: bytes, creation_time: float) -> str:
+        """Add a document and return its id. The first insert into an unknown table creates it.
+
+        Args:
+          body: canonical fields, system fields ignored.
+        """
+        info = self._table(table) or self._create_table(table)
+        self._recorder.add_point(CATALOG_INDEXES, table_prefix(info.number))
+        document_id = encode_id(info.number, internal_id)
+        if self._buffer.get(info.number, internal_id) is not None:
+            raise IdCollision(f"the id {document_id} is taken")
+        document = object_of({**body, "_id": document_id, "_creationTime": creation_time})
+        self._check_unique(info, internal_id, document)
+        self._write(info.number, internal_id, pack(document))
+        return document_id
+
+    def _create_table(self, name: str) -> TableInfo:
+        # The number depends on which tables there are, so all of them are read.
+        self._recorder.add(CATALOG_TABLES, Interval(b"", b"\xff"))
+        plan = self._buffer.catalog.plan()
+        number = plan.create_table(name)
+        self._buffer.catalog = plan.catalog
+        self._new_tables.append((name, number))
+        return plan.catalog.tables[name]
+
+    def replace(self, document_id: str, body: Document) -> None:
+        """Give a document a new body under its id and creation time. Writes nothing if it is the same."""
+        table, internal_id = decode_id(document_id)
+        old = self._existing(document_id, table, internal_id)
+        before = unpack_trusted(old)
+        document = object_of({**body, "_id": document_id, "_creationTime": before["_creationTime"]})
+        new = pack(document)
+        if new == old:
+            return
+        self._check_unique(self._buffer.catalog.by_number[table], internal_id, document)
+        self._write(table, internal_id, new)
+
+    def delete(self, document_id: str) -> None:
+        table, internal_id = decode_id(document_id)
+        self._existing(document_id, table, internal_id)
+        self._write(table, internal_id, None)
+
+    def _existing(self, document_id: str, table: int, internal_id: bytes) -> bytes:
+        body = self._read(table, internal_id)
+        if body is None:
+            raise NotFound(f"there is no document {document_id}")
+        return body
+
+    def _write(self, table: int, internal_id: bytes, body: bytes | None) -> None:
+        self._recorder.add_point(CATALOG_SCHEMA, b"")  # what may be written depends on it
+        self.usage.documents_written += 1
+        self.usage.bytes_written += len(body or b"")
+        was_buffered = self._buffer.holds(table, internal_id)
+        old = self._buffer.get(table, internal_id) if was_buffered else None
+        self._undo.append(_Undo(table, internal_id, was_buffered, old))
+        self._buffer.put(table, internal_id, body)
+
+    def _check_unique(self, table: TableInfo, internal_id: bytes, document: Document) -> None:
+        for index in table.indexes:
+            if not (index.unique and index.is_ready):
+                continue
+            part = fields_part(index.paths, document)
+            if part is None:
+                continue
+            interval = Interval(part, part + b"\xff")
+            self._recorder.add(index.index_id, interval)
+            other: Row | None = next(
+                (row for row in self._buffer.scan(index, interval) if row[1] != internal_id), None
+            )
+            if other is not None:
+                holder, newcomer = encode_id(table.number, other[1]), encode_id(table.number, internal_id)
+                raise UniqueViolated(
+                    f"the index {index.name!r} on the table {table.name!r} is unique, and {holder} already "
+                    f"has the key of {newcomer}"
+                )
+
+    # ---- sub-transactions --------------------------------------------------------------
+
+    def push_savepoint(self) -> None:
+        self._savepoints.append((len(self._undo), len(self._new_tables), self._buffer.catalog))
+
+    def release_savepoint(self) -> None:
+        """Keep what was written since the savepoint."""
+        self._savepoints.pop()
+
+    def rollback_savepoint(self) -> None:
+        """Take back what was written since the savepoint; reads and usage stay."""
+        undo_length, tables_length, catalog = self._savepoints.pop()
+        while len(self._undo) > undo_length:
+            undo = self._undo.pop()
+            if undo.was_buffered:
+                self._buffer.put(undo.table, undo.internal_id, undo.body)
+            else:
+                self._buffer.forget(undo.table, undo.internal_id)
+        del self._new_tables[tables_length:]
+        self._buffer.catalog = catalog
+
+    # ---- the outcome ---------------------------------------------------------------------
+
+    def read_set(self) -> ReadSet:
+        return self._recorder.read_set()
+
+    def write_set(self) -> WriteSet:
+        writes = tuple(
+            write
+            for write in self._buffer.writes()
+            if write.body != self.snapshot.get(write.table, write.internal_id)
+        )
+        return WriteSet(writes, tuple(self._new_tables))
+
+
+def _interval(index: IndexInfo, range_: IndexRange) -> Interval:
+    return id_interval(index.table, range_) if index.name == "by_id" else interval_of(range_)
+
+
+def _between(interval: Interval, start_after: bytes | None, stop_at: bytes | None, reverse: bool) -> Interval:
+    start, end = interval.start, interval.end
+    if reverse:
+        if start_after is not None:
+            end = min(end, start_after)
+        if stop_at is not None:
+            start = max(start, stop_at)
+    else:
+        if start_after is not None:
+            start = max(start, successor(start_after))
+        if stop_at is not None:
+            end = min(end, successor(stop_at))
+    return Interval(start, end)
+
+
+def _creation_time_filter(range_: IndexRange) -> Callable[[Document], bool] | None:
+    """Return what is left of a range on `by_id` after `_id` is fixed: conditions on `_creationTime`."""
+    if len(range_.equal) == 0 or (len(range_.equal) == 1 and not (range_.lower or range_.upper)):
+        return None
+    wanted = interval_of(IndexRange(range_.equal[1:], range_.lower, range_.upper))
+    return lambda document: wanted.start <= encode(document["_creationTime"]) + b"\x00" < wanted.end
