@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -249,13 +250,14 @@ class Store:
     def index_keys(
         self,
         writes: WriteSet,
-        layers: Sequence[WriteSet] = (),
+        layers: Sequence[tuple[Timestamp, WriteSet]] = (),
         catalog: CatalogChange | None = None,
     ) -> list[IndexKey]:
         """Return all index keys that a write set changes: what the write log has to know.
 
         Args:
-          layers: write sets accepted before it and not yet durable, oldest first.
+          layers: write sets accepted before it with their timestamps, oldest first. Those that have
+            become durable meanwhile are in the file and are left out.
           catalog: a change that the commit makes besides the new tables of `writes`.
 
         Raises:
@@ -263,9 +265,9 @@ class Store:
             of what is not there.
         """
         with self._overlay_lock:
-            if self._overlay is None or not self._overlay.extends_to(self._head, layers):
+            if self._overlay is None or not self._overlay.extends_to(layers):
                 self._drop_overlay()
-                self._overlay = _Overlay(self._head, self.snapshot())
+                self._overlay = _Overlay(self.snapshot())
             base = self._overlay.over(layers)
             return _index_keys(base, writes, catalog)
 
@@ -336,22 +338,26 @@ def _write_format(writer: Writer) -> None:
 class _Overlay:
     """The last base of `index_keys`, kept because the next call mostly adds one layer to it."""
 
-    state: State
     snapshot: Snapshot
-    _layers: list[WriteSet] = attrs.field(factory=list, init=False)
+    _layers: list[Timestamp] = attrs.field(factory=list, init=False)
     _buffer: Buffer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._buffer = Buffer(self.snapshot)
 
-    def extends_to(self, state: State, layers: Sequence[WriteSet]) -> bool:
-        return self.state is state and list(layers[: len(self._layers)]) == self._layers
+    def extends_to(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> bool:
+        """Whether all layers in here are still wanted, in their order."""
+        return [ts for ts, _ in self._newer(layers)[: len(self._layers)]] == self._layers
 
-    def over(self, layers: Sequence[WriteSet]) -> Buffer:
-        for layer in layers[len(self._layers) :]:
+    def over(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> Buffer:
+        for ts, layer in self._newer(layers)[len(self._layers) :]:
             self._buffer.add(layer)
-            self._layers.append(layer)
+            self._layers.append(ts)
         return self._buffer
+
+    def _newer(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> Sequence[tuple[Timestamp, WriteSet]]:
+        first = bisect_right(layers, self.snapshot.ts, key=lambda layer: layer[0])
+        return layers[first:]
 
 
 def _index_keys(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> list[IndexKey]:
