@@ -33,6 +33,7 @@ from engine.backend import ActionOutcome, Backend, BackendFault, MutationOutcome
 from engine.clients import Client
 from engine.clock import Clock
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
+from engine.exchange import Upgrade
 from engine.pacing import Heartbeat, TokenBucket
 from engine.session import Session
 
@@ -69,18 +70,25 @@ class _HeardStream(trio.abc.Stream):
     """A stream that begins with bytes read already, and notes when it last heard anything.
 
     WebSocket pongs never reach the reader, and are all that an idle client says.
+    The upgrade request comes first; what was read behind it only once it is
+    accepted, since wsproto does not look at it again before more arrives.
     """
 
-    def __init__(self, prefix: bytes, inner: trio.abc.Stream, on_heard: Callable[[], None]) -> None:
-        self._prefix = prefix
+    def __init__(self, upgrade: Upgrade, inner: trio.abc.Stream, on_heard: Callable[[], None]) -> None:
+        self._head = upgrade.head
+        self._rest = upgrade.rest
         self._inner = inner
         self._on_heard = on_heard
+        self.accepted = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._prefix:
+        if self._head:
             await trio.lowlevel.checkpoint()
-            end = len(self._prefix) if max_bytes is None else max_bytes
-            data, self._prefix = self._prefix[:end], self._prefix[end:]
+            data, self._head = self._head, b""
+            return data
+        if self._rest:
+            await self.accepted.wait()
+            data, self._rest = self._rest, b""
             return data
         data = bytes(await self._inner.receive_some(max_bytes))
         self._on_heard()
@@ -98,19 +106,17 @@ class _HeardStream(trio.abc.Stream):
 
 async def serve_socket(
     stream: trio.abc.Stream,
-    head: bytes,
-    client: Client,
+    upgrade: Upgrade,
     context: SocketContext,
     on_open: Callable[[Connection], None],
 ) -> None:
     """Serve one socket from its upgrade request to its end.
 
     Args:
-      head: the upgrade request, which has been checked, and what came after it.
       on_open: is told of the connection once it is open, to be able to end it.
     """
-    connection = Connection(client, context)
-    heard = _HeardStream(head, stream, connection.heard)
+    connection = Connection(upgrade.client, context)
+    heard = _HeardStream(upgrade, stream, connection.heard)
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
             request = await wrap_server_stream(
@@ -118,6 +124,7 @@ async def serve_socket(
             )
             with contextlib.suppress(ConnectionClosed):  # gone before it began
                 ws = await request.accept()
+                heard.accepted.set()
                 handshake.deadline = math.inf
                 on_open(connection)
                 await connection.run(ws)

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl
 import attrs
 import msgspec
 
+from engine.clients import Client
+
 Headers = list[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
@@ -47,6 +49,15 @@ class Response:
     body: bytes = b""
     content_type: bytes = JSON
     headers: Headers = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Upgrade:
+    """A request, checked already, that turns its connection into a socket."""
+
+    client: Client
+    head: bytes
+    rest: bytes = b""  # what was read behind it
 
 
 @attrs.define(eq=False)

@@ -22,7 +22,7 @@ import trio
 
 from engine.clients import Client, read_client, read_version
 from engine.clock import Clock
-from engine.exchange import Headers, Refused, Request, Response
+from engine.exchange import Headers, Refused, Request, Response, Upgrade
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,6 @@ class ByteBudget:
 
     def give_back(self, size: int) -> None:
         self.left += size
-
-
-@attrs.frozen
-class Upgrade:
-    """A request that turns the connection into a socket; `head` is all that was read of it and after it."""
-
-    client: Client
-    head: bytes
 
 
 @attrs.frozen
@@ -239,7 +231,7 @@ class _HttpConnection:
         # The socket's own parser reads the head again; h11 writes it, so that it is well-formed.
         writer = h11.Connection(h11.CLIENT)
         data = writer.send(h11.Request(method=b"GET", target=head.target, headers=list(head.headers)))
-        return Upgrade(client, (data or b"") + self._h11.trailing_data[0])
+        return Upgrade(client, data or b"", self._h11.trailing_data[0])
 
 
 def _asks_for_socket(head: h11.Request) -> bool:

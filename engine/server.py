@@ -183,7 +183,7 @@ class _Server:
             self._sockets.add(connection)
 
         try:
-            await serve_socket(stream, upgrade.head, upgrade.client, self._socket_context, on_open)
+            await serve_socket(stream, upgrade, self._socket_context, on_open)
         finally:
             self._sockets.difference_update(opened)
 

@@ -305,6 +305,8 @@ _OMITTED_WHEN_ABSENT: Final = frozenset({"error_data", "client_clock_skew", "ser
 
 
 def _camel(name: str) -> str:
+    if name == "acting_as":
+        return name  # the one field that is not in camel case
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
 

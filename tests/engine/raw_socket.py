@@ -74,8 +74,9 @@ async def running_server(backend: Backend, **options: Any) -> AsyncIterator[Serv
 
 
 class RawSocket:
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: Any, deadline_s: float = DEADLINE_S) -> None:
         self.stream = stream
+        self._deadline_s = deadline_s
         self.wire = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self.answers_pings = True
         self.is_closed = False
@@ -114,18 +115,18 @@ class RawSocket:
 
     async def hear_end(self) -> None:
         """Read until the server has ended the connection, whatever it says before."""
-        with trio.fail_after(DEADLINE_S):
+        with trio.fail_after(self._deadline_s):
             try:
                 while await self.stream.receive_some():
                     pass
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
 
     async def abort(self) -> None:
         await trio.aclose_forcefully(self.stream)
 
     async def _next(self) -> dict[str, Any] | CloseConnection | AcceptConnection | RejectConnection:
-        with trio.fail_after(DEADLINE_S):
+        with trio.fail_after(self._deadline_s):
             while not self._heard:
                 data = await self.stream.receive_some()
                 self.wire.receive_data(data or None)
