@@ -11,6 +11,8 @@ Invariants:
 * The write set holds a document only if its final state differs from the snapshot's.
 """
 
+# ruff: noqa: A002 - `id` and `range` are what these are called in ctx.db
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -122,9 +124,9 @@ class Transaction:
 
     # ---- reading ---------------------------------------------------------------------
 
-    def get(self, document_id: str) -> Document | None:
+    def get(self, id: str) -> Document | None:
         """Return a private copy of a document, or None. Raises `InvalidId` for what is not an id."""
-        body = self._read(*decode_id(document_id))
+        body = self._read(*decode_id(id))
         return None if body is None else unpack_trusted(body)
 
     def _read(self, table: int, internal_id: bytes) -> bytes | None:
@@ -143,18 +145,18 @@ class Transaction:
         self,
         table: str,
         index: str = "by_creation_time",
-        range_: IndexRange = WHOLE,
+        range: IndexRange = WHOLE,
         *,
         reverse: bool = False,
     ) -> Iterator[Document]:
         """Yield the documents of a range in index order. Lazy: what is not taken is not read."""
-        return (document for _, document in self.scan_rows(table, index, range_, reverse=reverse))
+        return (document for _, document in self.scan_rows(table, index, range, reverse=reverse))
 
     def scan_rows(
         self,
         table: str,
         index: str = "by_creation_time",
-        range_: IndexRange = WHOLE,
+        range: IndexRange = WHOLE,
         *,
         reverse: bool = False,
         start_after: bytes | None = None,
@@ -171,11 +173,11 @@ class Transaction:
             self.index_fields(table, index)
             return iter(())
         found = self._index(info, index)
-        interval = _interval(found, range_)
+        interval = _interval(found, range)
         interval = _between(interval, start_after, stop_at, reverse)
         if interval.is_empty:
             return iter(())
-        accept = _creation_time_filter(range_) if found.name == "by_id" else None
+        accept = _creation_time_filter(range) if found.name == "by_id" else None
         return self._consume(found, interval, reverse, accept)
 
     def _consume(
@@ -196,19 +198,19 @@ class Transaction:
                 yield key, document
         seen.start, seen.end = interval.start, interval.end
 
-    def count(self, table: str, index: str = "by_creation_time", range_: IndexRange = WHOLE) -> int:
+    def count(self, table: str, index: str = "by_creation_time", range: IndexRange = WHOLE) -> int:
         """Return the number of documents in a range, reading the index alone."""
         info = self._table(table)
         if info is None:
             self.index_fields(table, index)
             return 0
         found = self._index(info, index)
-        interval = _interval(found, range_)
+        interval = _interval(found, range)
         if interval.is_empty:
             return 0
         self.usage.intervals += 1
         self._recorder.add(found.index_id, interval)
-        accept = _creation_time_filter(range_) if found.name == "by_id" else None
+        accept = _creation_time_filter(range) if found.name == "by_id" else None
         if accept is not None:
             rows = self._buffer.scan(found, interval)
             return sum(accept(unpack_trusted(body)) for _, _, body in rows)
@@ -241,21 +243,21 @@ class Transaction:
         self._new_tables.append((name, number))
         return plan.catalog.tables[name]
 
-    def replace(self, document_id: str, body: Document) -> None:
+    def replace(self, id: str, body: Document) -> None:
         """Give a document a new body under its id and creation time. Writes nothing if it is the same."""
-        table, internal_id = decode_id(document_id)
-        old = self._existing(document_id, table, internal_id)
+        table, internal_id = decode_id(id)
+        old = self._existing(id, table, internal_id)
         before = unpack_trusted(old)
-        document = object_of({**body, "_id": document_id, "_creationTime": before["_creationTime"]})
+        document = object_of({**body, "_id": id, "_creationTime": before["_creationTime"]})
         new = pack(document)
         if new == old:
             return
         self._check_unique(self._buffer.catalog.by_number[table], internal_id, document)
         self._write(table, internal_id, new)
 
-    def delete(self, document_id: str) -> None:
-        table, internal_id = decode_id(document_id)
-        self._existing(document_id, table, internal_id)
+    def delete(self, id: str) -> None:
+        table, internal_id = decode_id(id)
+        self._existing(id, table, internal_id)
         self._write(table, internal_id, None)
 
     def _existing(self, document_id: str, table: int, internal_id: bytes) -> bytes:
