@@ -139,7 +139,7 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     kind: OutcomeKind
     value: Packed = b""  # packed result, when kind is "value"
     code: Name = ""  # error code of function-semantics 20, E5
-    error: Text = ""  # text after "Uncaught ", frames included, a line each
+    error: Text = ""  # all lines after the request line: "Uncaught ...", then the frames
     error_data: Packed | None = None  # packed data of an AppError
     log_lines: LogLines = []
     journal: Text | None = None

@@ -1,8 +1,8 @@
 """Annotations as validators: `author: Id["users"]`, `limit: int = 20`, `list[str] | None`.
 
 Both spellings build one tree (`function-semantics.md` 6.2). This module reads
-annotations that exist as objects; inside the sandbox the stand-ins of the
-guest's types carry their real meaning in `_annotation_`.
+annotations that exist as objects. What stands for a validator inside the sandbox
+(a guest's own class, say) carries it in `_annotation_`.
 """
 
 from __future__ import annotations
@@ -101,10 +101,11 @@ def to_validator(annotation: object, where: str = "") -> Validator:
     Raises:
       InvalidValidator: naming `where` and what to write instead.
     """
-    if hasattr(type(annotation), "_annotation_"):
-        annotation = annotation._annotation_  # type: ignore[attr-defined]  # asked of the type just before
     if isinstance(annotation, Validator):
         return annotation
+    meaning = getattr(annotation, "_annotation_", None)
+    if isinstance(meaning, Validator):
+        return meaning
     try:
         plain = _PLAIN.get(annotation)
     except TypeError:

@@ -99,13 +99,12 @@ def _field(parameter: Parameter) -> Validator:
 
 
 def _declared_fields(declared: object) -> dict[str, Validator]:
-    if hasattr(type(declared), "_annotation_"):
-        declared = declared._annotation_  # type: ignore[attr-defined]  # asked of the type just before
-    if isinstance(declared, ObjectValidator):
-        return dict(declared.fields)
-    if isinstance(declared, Validator):
+    if isinstance(declared, Mapping):
+        return object_fields(declared)
+    validator = to_validator(declared, "args=")
+    if not isinstance(validator, ObjectValidator):
         raise InvalidValidator("args= is a dict of validators, or one v.object(...)")
-    return object_fields(declared)
+    return dict(validator.fields)
 
 
 def _check_agreement(own: Sequence[Parameter], fields: Mapping[str, Validator]) -> None:

@@ -1,0 +1,192 @@
+"""The import phase of a push: run every module's body once and describe what it declares.
+
+No database, no calls; the clock and the seed are those of the push and are kept
+with the version (function-semantics 7.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sandbox.analysis import Analysis, FunctionSpec
+from sandbox.classes import TypedDictBase, fields_of, install, is_guest_class
+from sandbox.compiler import FILENAME_PREFIX, CompiledModule
+from sandbox.faults import Terminated
+from sandbox.frames import SourceError
+from sandbox.guest import GuestRuntime
+from sandbox.loader import App, LoadError, Modules, describe_app
+from sandbox.sdk import Declared, GuestSchema, Members, meaning
+from sandbox.traces import describe
+from tidewell.annotations import to_validator
+from tidewell.refs import canonical_path, wire_name
+from tidewell.schema import to_json as schema_to_json
+from tidewell.signatures import UNSET, Parameter, read_returns, read_signature
+from tidewell.validator_json import to_json
+from tidewell.validators import InvalidValidator, ObjectValidator, Validator, optional
+
+_VARIADIC: Final = 0x04 | 0x08  # code flags of *args and **kwargs
+
+_TableOfAnnotations = dict[str, dict[str, Any]]
+
+
+def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Modules], object]) -> App:
+    """Run the import phase and return the app with its description.
+
+    Args:
+      use: makes a `Modules` the import system of the runtime.
+
+    Raises:
+      LoadError: what a module raised, or a declaration that cannot be.
+    """
+    modules = Modules(app, runtime, sdk)
+    use(modules)
+    functions: list[FunctionSpec] = []
+    schema: Any = None
+    errors: list[SourceError] = []
+    for name, compiled in app.modules.items():
+        try:
+            namespace = modules.namespace(name)
+            annotations = runtime.annotations(compiled, namespace)
+            _resolve_classes(compiled, namespace, annotations)
+        except (Terminated, Exception) as error:
+            errors.append(_located(error, compiled, app, runtime))
+            if isinstance(error, Terminated):
+                break
+            continue
+        for handler_name, declared in _declared_in(compiled, namespace):
+            try:
+                functions.append(_spec(handler_name, declared, compiled, annotations))
+            except InvalidValidator as error:
+                errors.append(_source_error(compiled, _line_of(declared, compiled), str(error)))
+        if name == "schema" and "schema" in namespace:
+            found = namespace["schema"]
+            if isinstance(found, GuestSchema):
+                schema = schema_to_json(found._schema)
+            else:
+                errors.append(_source_error(compiled, 0, "the variable schema must be Schema(...)"))
+    if errors:
+        raise LoadError(_distinct(errors))
+    functions.sort(key=lambda spec: spec.path)
+    return describe_app(app, Analysis(functions=functions, schema=schema))
+
+
+def _distinct(errors: list[SourceError]) -> list[SourceError]:
+    """One module's error is met again by every module that imports it; it is reported once."""
+    return list({(error.path, error.line, error.message): error for error in errors}.values())
+
+
+def _declared_in(compiled: CompiledModule, namespace: dict[str, Any]) -> list[tuple[str, Declared]]:
+    """Return the functions declared in this very module; those it imports belong to their own."""
+    own = FILENAME_PREFIX + compiled.filename
+    return [
+        (name, value)
+        for name, value in namespace.items()
+        if isinstance(value, Declared) and value._handler.__code__.co_filename == own
+    ]
+
+
+def _spec(
+    name: str, declared: Declared, compiled: CompiledModule, annotations: _TableOfAnnotations
+) -> FunctionSpec:
+    handler = declared._handler
+    rows = annotations.get(handler.__name__, {})
+    signature = read_signature(
+        _parameters(handler, rows), None if declared._args is None else meaning(declared._args)
+    )
+    returns = read_returns(
+        rows.get("return", UNSET), None if declared._returns is None else meaning(declared._returns)
+    )
+    spec = FunctionSpec(
+        module=compiled.module.replace(".", "/"),
+        name=wire_name(name),
+        handler=name,
+        kind=declared._kind,
+        visibility=declared._visibility,
+        file=compiled.filename,
+        line=_line_of(declared, compiled),
+        args=None if signature.arguments is None else to_json(signature.arguments),
+        renamed=dict(signature.parameters),
+        returns=None if returns is None else to_json(returns),
+        retries=declared._retries,
+    )
+    if canonical_path(spec.path) != spec.path:
+        raise InvalidValidator(f"{spec.path!r} cannot be the path of a function")
+    return spec
+
+
+def _parameters(handler: Any, rows: dict[str, Any]) -> list[Parameter]:
+    code = handler.__code__
+    positional = code.co_argcount
+    count = positional + code.co_kwonlyargcount
+    names = code.co_varnames[:count]
+    with_default = set(names[positional - len(handler.__defaults__ or ()) : positional])
+    with_default |= set(handler.__kwdefaults__ or ())
+    parameters = [
+        Parameter(
+            name,
+            rows.get(name, UNSET),
+            has_default=name in with_default,
+            is_plain=place == 0 or place >= code.co_posonlyargcount,
+        )
+        for place, name in enumerate(names)
+    ]
+    if code.co_flags & _VARIADIC:
+        extra = code.co_varnames[count : count + 1]
+        parameters.append(Parameter(extra[0], is_plain=False))
+        if not names:  # ctx itself cannot be given
+            parameters = []
+    return parameters
+
+
+def _line_of(declared: Declared, compiled: CompiledModule) -> int:
+    code = declared._handler.__code__
+    first: int = code.co_firstlineno  # of the decorator
+    return dict(compiled.functions).get(code.co_name, first)
+
+
+# ---- classes as validators ---------------------------------------------------------
+
+
+def _resolve_classes(
+    compiled: CompiledModule, namespace: dict[str, Any], annotations: _TableOfAnnotations
+) -> None:
+    """Give every class with annotated fields the validator that it stands for, in order of the file."""
+    for name, rows in annotations.items():
+        cls: Any = namespace.get(name)
+        if is_guest_class(cls) and fields_of(cls) and "_annotation_" not in cls.__dict__:
+            install(cls, "_annotation_", _class_validator(cls, rows))
+
+
+def _class_validator(cls: Any, rows: dict[str, Any]) -> Validator:
+    fields: dict[str, Validator] = {}
+    for base in reversed(cls.__mro__[1:]):
+        inherited = base.__dict__.get("_annotation_") if is_guest_class(base) else None
+        if isinstance(inherited, ObjectValidator):
+            fields.update(inherited.fields)
+    is_typed_dict = issubclass(cls, TypedDictBase)
+    is_total = cls.__dict__.get("_total_", True)
+    for name, annotation in rows.items():
+        validator = to_validator(annotation, f"{cls.__name__}.{name}")
+        may_be_absent = not is_total if is_typed_dict else name in cls.__dict__
+        fields[name] = optional(validator) if may_be_absent else validator
+    return ObjectValidator(fields)
+
+
+# ---- errors ------------------------------------------------------------------------
+
+
+def _located(error: BaseException, compiled: CompiledModule, app: App, runtime: GuestRuntime) -> SourceError:
+    """Say where in the app an error of the import phase arose."""
+    described = describe(error, {}, runtime.texts)
+    text = f"{described.kind}: {described.message}" if described.message else described.kind
+    if isinstance(error, InvalidValidator):
+        text = str(error)
+    for frame in reversed(described.frames):
+        if frame.filename in app.sources:
+            return SourceError(path=frame.filename, line=frame.line, column=0, message=text)
+    return _source_error(compiled, 0, text)
+
+
+def _source_error(compiled: CompiledModule, line: int, message: str) -> SourceError:
+    return SourceError(path=compiled.filename, line=line, column=0, message=message)

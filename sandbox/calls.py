@@ -1,0 +1,248 @@
+"""Calling functions: the one at the top, and those that it calls (function-semantics 7.4).
+
+Arguments are validated before the handler starts and results after it. Within a
+transaction, a nested call shares the snapshot, the writes, the clock and the
+counters; it has its own streams of chance and its own namespaces, and what a
+failed one wrote is undone while what it read stays read. An action has no
+transaction: its nested calls go to the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, Final
+
+from sandbox.context import CONTEXTS, Surroundings
+from sandbox.convert import take_in
+from sandbox.execution import NESTED_DEPTH_MAX, Level
+from sandbox.frames import Kind, Syscall, SyscallReply
+from sandbox.guest import GuestRuntime
+from sandbox.loader import App, Function, Modules
+from sandbox.log_lines import LogLines
+from sandbox.sdk import Declared, Members
+from sandbox.traces import describe
+from tidewell.errors import (
+    AppError,
+    FunctionError,
+    InvalidFunctionCall,
+    InvalidValue,
+    TidewellError,
+    ValidationFailed,
+)
+from tidewell.validators import Scope, check
+from tidewell.values import Value, pack, unpack_trusted
+
+MODULES_COMPARED: Final = 3  # when looking for a name like an unknown one
+
+AskEngine = Callable[[Syscall], SyscallReply]
+UseModules = Callable[[Modules | None], Modules | None]
+
+_KINDS: Final[dict[str, Kind]] = {
+    "run_query": "query",
+    "run_mutation": "mutation",
+    "run_action": "action",
+}
+
+
+class Unreached(TidewellError):
+    """The call as such is wrong: no such function, arguments or a result that do not fit.
+
+    The text is complete; no exception of the user's code is behind it.
+    """
+
+    def __init__(self, failure_code: str, text: str) -> None:
+        super().__init__(text)
+        self.failure_code = failure_code
+
+
+class Calls:
+    """Everything that one top-level call needs for calling functions."""
+
+    def __init__(
+        self,
+        app: App,
+        runtime: GuestRuntime,
+        sdk: Members,
+        use_modules: UseModules,
+        ask_engine: AskEngine,
+        lines: LogLines,
+        *,
+        request: dict[str, Value],
+        environment: dict[str, Value] | None,
+    ) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._sdk = sdk
+        self._use_modules = use_modules
+        self._ask_engine = ask_engine
+        self._lines = lines
+        self._request = request
+        self._environment = environment
+        self._syscalls = 0
+
+    def run_top(self, level: Level, args: dict[str, Value], *, is_internal: bool) -> Value:
+        """Run the call of a frame.
+
+        Args:
+          is_internal: the caller reaches internal functions, and is Python code or
+            a tool of the operator, so that a plain int may stand for an int64.
+        """
+        function = self._find(level.path, level.kind, is_public_only=not is_internal)
+        return self._call(level, function, args, coerces=is_internal)
+
+    def run_nested(
+        self,
+        level: Level,
+        operation: str,
+        path: str,
+        args: dict[str, Value],
+        wanted: dict[str, int] | None,
+    ) -> Value:
+        """Run what a handler asked for with `ctx.run_*`, which has checked that its kind may."""
+        try:
+            function = self._find(path, _KINDS[operation], is_public_only=False)
+        except Unreached as error:
+            raise FunctionError(path, str(error)) from None
+        if level.kind == "action":
+            if wanted is not None:
+                raise InvalidFunctionCall("limits= is for calls inside a transaction; an action has none")
+            return self._run_by_engine(function, operation, args)
+        if level.depth >= NESTED_DEPTH_MAX:
+            raise FunctionError(path, f"CallDepth: calls are nested deeper than {NESTED_DEPTH_MAX}")
+        return self._run_inside(level, function, args, wanted)
+
+    # ---- in the same transaction ---------------------------------------------------
+
+    def _run_inside(
+        self, outer: Level, function: Function, args: dict[str, Value], wanted: dict[str, int] | None
+    ) -> Value:
+        database = outer.database
+        tightened = outer.limits if wanted is None else outer.limits.tightened(wanted, database.usage)
+        database.push_savepoint()
+        try:
+            with self._runtime.nested():
+                level = Level(
+                    outer.execution,
+                    function.spec.kind,
+                    function.spec.path,
+                    self._runtime.chance,
+                    tightened,
+                    outer.depth + 1,
+                )
+                value = self._call(level, function, args, coerces=True)
+        except Exception as error:
+            database.rollback_savepoint()
+            raise self._as_seen_by_caller(error, function) from None
+        database.release_savepoint()
+        return value
+
+    def _as_seen_by_caller(self, error: Exception, function: Function) -> Exception:
+        """Return a new exception: `AppError` with its data, `FunctionError` for everything else."""
+        if isinstance(error, AppError):
+            return AppError(take_in(getattr(error, "data", None), "data", self._runtime.meter.charge))
+        if isinstance(error, Unreached):
+            return FunctionError(function.spec.path, str(error))
+        described = describe(error, {}, self._runtime.texts)
+        text = f"{described.kind}: {described.message}" if described.message else described.kind
+        return FunctionError(function.spec.path, text)
+
+    # ---- from an action ------------------------------------------------------------
+
+    def _run_by_engine(self, function: Function, operation: Any, args: dict[str, Value]) -> Value:
+        if function.arguments is not None:
+            try:  # what Python means by an int is decided here; the callee checks the rest again
+                args = check(function.arguments, args, "args")
+            except ValidationFailed as error:
+                raise FunctionError(function.spec.path, f"ArgumentValidationError: {error}") from None
+        number = self._syscalls
+        self._syscalls += 1
+        reply = self._ask_engine(
+            Syscall(
+                number=number,
+                operation=operation,
+                path=function.spec.path,
+                args=pack(args),
+                log_lines=self._lines.drain(),
+            )
+        )
+        answer = unpack_trusted(reply.value)
+        if reply.ok:
+            return answer
+        if "data" in answer:
+            raise AppError(answer["data"])
+        raise FunctionError(answer["path"], answer["message"].partition("\n")[0].removeprefix("Uncaught "))
+
+    # ---- one call ------------------------------------------------------------------
+
+    def _find(self, path: str, kind: Kind, *, is_public_only: bool) -> Function:
+        function = self._app.functions.get(path)
+        if function is None or (is_public_only and function.spec.visibility == "internal"):
+            raise Unreached("InvalidFunctionCall", self._unknown_text(path, is_public_only))
+        if function.spec.kind != kind:
+            raise Unreached(
+                "InvalidFunctionCall",
+                f"Trying to execute {path} as {kind}, but it is defined as {function.spec.kind}.",
+            )
+        return function
+
+    def _unknown_text(self, path: str, is_public_only: bool) -> str:
+        close = self._nearest(path, is_public_only)
+        hint = f" Did you mean '{close}'?" if close else ""
+        return f"Could not find {'public ' if is_public_only else ''}function for '{path}'.{hint}"
+
+    def _nearest(self, path: str, is_public_only: bool) -> str | None:
+        """Return the known path that differs least, module and function each by a little."""
+        module, _, name = path.rpartition(":")
+        names: dict[str, list[str]] = {}
+        for function in self._app.functions.values():
+            if not is_public_only or function.spec.visibility == "public":
+                names.setdefault(function.spec.module, []).append(function.spec.name)
+        for near_module in get_close_matches(module, names, n=MODULES_COMPARED):
+            for near_name in get_close_matches(name, names[near_module], n=1):
+                return f"{near_module}:{near_name}"
+        return None
+
+    def _call(self, level: Level, function: Function, args: dict[str, Value], *, coerces: bool) -> Value:
+        database = level.execution.database
+        table_number = None if database is None else database.table_number
+        if function.arguments is not None:
+            try:
+                args = check(function.arguments, args, "args", Scope(table_number, coerces))
+            except ValidationFailed as error:
+                raise Unreached("ArgumentValidation", f"ArgumentValidationError: {error}") from None
+        modules = Modules(self._app, self._runtime, self._sdk)
+        before = self._use_modules(modules)
+        try:
+            result = self._enter(level, function, args, modules)
+            try:
+                value = take_in(result, "returns", self._runtime.meter.charge)
+                if function.returns is not None:
+                    value = check(function.returns, value, "returns", Scope(table_number))
+            except (ValidationFailed, InvalidValue) as error:
+                raise Unreached("ReturnValidation", f"ReturnsValidationError: {error}") from None
+        finally:
+            self._use_modules(before)
+        return value
+
+    def _enter(self, level: Level, function: Function, args: dict[str, Value], modules: Modules) -> Any:
+        declared = modules.namespace(function.module).get(function.spec.handler)
+        if not isinstance(declared, Declared):
+            # The module's body declares it depending on something that differs between calls.
+            raise Unreached("InvalidFunctionCall", f"Could not find function for '{function.spec.path}'.")
+        context = CONTEXTS[level.kind](level, self._surroundings(function))
+        if function.arguments is None:
+            return self._runtime.call(declared._handler, context, args)
+        renamed = function.spec.renamed
+        keywords = {renamed.get(name, name): value for name, value in args.items()}
+        return self._runtime.call(declared._handler, context, **keywords)
+
+    def _surroundings(self, function: Function) -> Surroundings:
+        return Surroundings(
+            runtime=self._runtime,
+            run_nested=self.run_nested,
+            request=self._request,
+            environment=self._environment,
+            file=function.spec.file,
+            line=function.spec.line,
+        )

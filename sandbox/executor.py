@@ -1,0 +1,243 @@
+"""Answers the requests of a worker: loads versions, runs calls.
+
+The composition root gives it the databases; everything else of a call comes with
+its frame. `Outcome.error` is the whole text that follows the request line, ready
+to be shown: "Uncaught " and frames where an exception escaped, neither where the
+call did not reach its function.
+
+Invariants:
+
+* every call runs in fresh namespaces, with its own budget, seed and transaction;
+* in a batch, a call sees the writes of the calls before it that succeeded, and of
+  no others; each outcome has the read set and the write set of its call alone;
+* what is read stays in the read set when the call, or a call nested in it, fails;
+* a budget that ran out is the outcome of its call, whatever the guest returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+
+from sandbox import limits
+from sandbox.analyser import analyse
+from sandbox.analysis import encode_analysis
+from sandbox.calls import AskEngine, Calls, Unreached
+from sandbox.convert import take_in
+from sandbox.cursors import CursorCodec, Journal
+from sandbox.execution import Execution, Level
+from sandbox.faults import Terminated
+from sandbox.frames import (
+    Call,
+    Load,
+    Loaded,
+    LoadFailed,
+    Outcome,
+    OutcomeKind,
+    Ran,
+    Refused,
+    Run,
+)
+from sandbox.guest import GuestRuntime, prepare_process
+from sandbox.loader import App, LoadError, Modules, compile_app, with_analysis
+from sandbox.log_lines import LogLines
+from sandbox.meter import FUEL_DEFAULT
+from sandbox.sdk import EXCEPTIONS, build_module
+from sandbox.traces import MESSAGE_MAX, GuestError, describe
+from sandbox.transaction import CannotServe, Database, OpenDatabase
+from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
+from tidewell.values import Value, canonical_text, pack, unpack_trusted
+
+PROFILE_ROWS_MAX: Final = 100
+
+_TERMINATION_CODES: Final = {"fuel": "OutOfFuel", "depth": "CallDepth", "memory": "OutOfMemory"}
+
+
+class Executor:
+    """One per worker; implements `sandbox.worker.RequestHandler`.
+
+    Args:
+      open_database: gives each call its transaction.
+      cursor_key: the deployment's key for cursors, at least 16 bytes.
+    """
+
+    def __init__(self, open_database: OpenDatabase, *, cursor_key: bytes) -> None:
+        prepare_process()
+        self._open_database = open_database
+        self._cursors = CursorCodec(cursor_key)
+        self._sdk = build_module()
+        self._modules: Modules | None = None  # of the call, or the nested call, that is running
+        self._runtime = GuestRuntime(import_hook=self._find_module, extra_bases=EXCEPTIONS)
+        self._code = ""
+        self._app: App | None = None
+
+    def _find_module(self, name: str) -> Any:
+        return None if self._modules is None else self._modules.find(name)
+
+    def _use_modules(self, modules: Modules | None) -> Modules | None:
+        """Make `modules` the import system; return the one before it."""
+        before, self._modules = self._modules, modules
+        return before
+
+    # ---- loading -------------------------------------------------------------------
+
+    def load(self, frame: Load) -> Loaded | LoadFailed:
+        """Compile a version; with `analyse`, run its import phase too. One that fails replaces nothing."""
+        try:
+            app = compile_app(frame.modules)
+            if frame.analyse:
+                self._runtime.reset(seed=frame.seed, now_ms=frame.now_ms)
+                app = analyse(app, self._runtime, self._sdk, self._use_modules)
+            else:
+                app = with_analysis(app, frame.analysis)
+        except LoadError as error:
+            return LoadFailed(code=frame.code, errors=error.errors)
+        finally:
+            self._end()
+        self._code, self._app = frame.code, app
+        return Loaded(code=frame.code, analysis=encode_analysis(app.analysis))
+
+    def _end(self) -> None:
+        self._use_modules(None)
+        self._runtime.close()
+
+    # ---- running -------------------------------------------------------------------
+
+    def run(self, frame: Run, syscall: AskEngine) -> Ran | Refused:
+        """Run the calls of a frame, one after another."""
+        if self._app is None or frame.code != self._code:
+            return Refused(reason="unknown_code")
+        overlay = list(frame.overlay)
+        outcomes: list[Outcome] = []
+        try:
+            for call in frame.calls:
+                outcome = self._run_call(self._app, frame, call, overlay, syscall)
+                if outcome.writes:
+                    overlay.append(outcome.writes)
+                outcomes.append(outcome)
+        except CannotServe as refusal:
+            return Refused(reason=refusal.reason)
+        finally:
+            self._end()
+        return Ran(outcomes=outcomes)
+
+    def _run_call(
+        self, app: App, frame: Run, call: Call, overlay: list[bytes], syscall: AskEngine
+    ) -> Outcome:
+        runtime, lines = self._runtime, LogLines()
+        database: Database | None = None
+        if call.kind != "action":
+            database = self._open_database(frame.begin_ts, frame.txn_id, overlay)
+        runtime.reset(seed=call.seed, now_ms=call.now_ms, fuel=call.fuel or FUEL_DEFAULT, log=lines.print)
+        failure: _Failure | None = None
+        value: Value = None
+        journal: str | None = None
+        try:
+            execution = Execution(
+                database=database,
+                now_ms=call.now_ms,
+                charge=runtime.meter.charge,
+                log=lines.add,
+                cursors=self._cursors,
+                journal=Journal(call.journal),
+                schema=app.schema,
+                identity=unpack_trusted(call.identity),
+                observed=runtime.observed,
+            )
+            calls = Calls(
+                app,
+                runtime,
+                self._sdk,
+                self._use_modules,
+                syscall,
+                lines,
+                request=unpack_trusted(call.request) if call.request else {},
+                environment=unpack_trusted(call.env) if call.kind == "action" and call.env else None,
+            )
+            level = Level(execution, call.kind, call.path, runtime.chance)
+            value = calls.run_top(level, unpack_trusted(call.args), is_internal=call.internal)
+            journal = execution.journal.text
+            if runtime.ended is not None:
+                raise Terminated(runtime.ended.kind, runtime.ended.message)
+        except (Terminated, Exception) as error:
+            failure = self._failure(error, app, production=frame.production)
+        if database is not None:
+            for warning in limits.DEFAULT_LIMITS.warnings(database.usage):
+                lines.add("WARN", warning)
+        return self._outcome(value, failure, journal, database, lines)
+
+    def _outcome(
+        self,
+        value: Value,
+        failure: _Failure | None,
+        journal: str | None,
+        database: Database | None,
+        lines: LogLines,
+    ) -> Outcome:
+        runtime = self._runtime
+        ended = failure is not None and failure.kind in _TERMINATION_CODES
+        wrote = failure is None and database is not None and database.usage.documents_written > 0
+        return Outcome(
+            kind="value" if failure is None else failure.kind,
+            value=pack(value) if failure is None else b"",
+            code="" if failure is None else failure.code,
+            error="" if failure is None else failure.text,
+            error_data=None if failure is None else failure.data,
+            log_lines=lines.drain(),
+            journal=journal,
+            reads=b"" if database is None else database.read_set().pack(),
+            writes=database.write_set().pack() if wrote and database is not None else b"",
+            observed=sorted(runtime.observed),
+            steps=runtime.steps_used,
+            counters={} if database is None else limits.used(database.usage),
+            profile=runtime.profile()[:PROFILE_ROWS_MAX] if ended else [],
+        )
+
+    # ---- failures ------------------------------------------------------------------
+
+    def _failure(self, error: BaseException, app: App, *, production: bool) -> _Failure:
+        """Return what the caller is told. Runs nothing of the guest's."""
+        if isinstance(error, Unreached):
+            return _Failure("function", error.failure_code, f"{error}\n", None)
+        described = describe(error, {} if production else app.sources, self._runtime.texts)
+        if isinstance(error, AppError):
+            return self._application_failure(error, described, production)
+        kind: OutcomeKind = error.kind if isinstance(error, Terminated) else "function"
+        return _Failure(kind, _code_of(error), described.text(source=not production), None)
+
+    def _application_failure(self, error: AppError, described: GuestError, production: bool) -> _Failure:
+        """`AppError` shows its data: as it is when that is text, else as JSON (sync-protocol 10.2)."""
+        try:
+            data = take_in(getattr(error, "data", None), "data", self._runtime.meter.charge)
+        except (Terminated, InvalidValue) as problem:
+            return self._failure_of_data(problem, described, production)
+        text = data if type(data) is str else canonical_text(data)
+        shown = attrs.evolve(described, message=text[:MESSAGE_MAX])
+        return _Failure("app_error", "AppError", shown.text(source=not production), pack(data))
+
+    def _failure_of_data(
+        self, problem: Terminated | InvalidValue, described: GuestError, production: bool
+    ) -> _Failure:
+        """The data of an `AppError` is no value, or walking it took the rest of the budget."""
+        told = describe(problem, {}, self._runtime.texts)
+        shown = attrs.evolve(described, kind=told.kind, message=told.message)
+        kind: OutcomeKind = problem.kind if isinstance(problem, Terminated) else "function"
+        return _Failure(kind, _code_of(problem), shown.text(source=not production), None)
+
+
+@attrs.frozen
+class _Failure:
+    kind: OutcomeKind
+    code: str
+    text: str
+    data: bytes | None
+
+
+def _code_of(error: BaseException) -> str:
+    """Return the code of function-semantics 20, E5; empty for exceptions of the user's own making."""
+    if isinstance(error, Terminated):
+        return _TERMINATION_CODES[error.kind]
+    if isinstance(error, LimitExceeded):
+        return error.limit_code
+    return error.code if isinstance(error, TidewellError) else ""
