@@ -156,13 +156,15 @@ class Connection:
     async def run(self, ws: WebSocketConnection) -> None:
         """Serve until either side ends it."""
         self._ws = ws
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                nursery.start_soon(self._guarded, self._read_all)
-                nursery.start_soon(self._write_all)
-        finally:
-            self._session.close(None)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._write_all)
+            try:
+                await self._guarded(self._read_all)
+            finally:
+                # Before the nursery can end, for a doorbell that still rang would
+                # find no place for what it starts.
+                self._session.close(None)
 
     def _ring(self) -> None:
         self._session.invalidate()
