@@ -155,11 +155,10 @@ class Calls:
                 args = check(function.arguments, args, "args")
             except ValidationFailed as error:
                 raise FunctionError(function.spec.path, f"ArgumentValidationError: {error}") from None
-        number = self._syscalls
         self._syscalls += 1
         reply = self._ask_engine(
             Syscall(
-                number=number,
+                number=self._syscalls,
                 operation=operation,
                 path=function.spec.path,
                 args=pack(args),

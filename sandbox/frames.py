@@ -165,7 +165,7 @@ class Refused(_Frame, tag="refused"):
 
 
 class Syscall(_Frame, tag="syscall"):
-    number: Count  # counts up within the call
+    number: Count  # counts up within the call, from 1
     operation: Literal["run_query", "run_mutation", "run_action"]
     path: Name
     args: Packed
