@@ -19,7 +19,7 @@ from sandbox.frames import Kind
 from sandbox.limits import DEFAULT_LIMITS, Limits
 from sandbox.transaction import Database
 from tidewell.schema import Schema
-from tidewell.values import Value
+from tidewell.values import Value, number
 
 NESTED_DEPTH_MAX: Final = 8
 
@@ -47,7 +47,7 @@ class Execution:
     def next_creation_time(self) -> float:
         """Return the frozen clock, then the next representable number for each further document."""
         self._created_ms = max(self.now_ms, math.nextafter(self._created_ms, math.inf))
-        return self._created_ms
+        return number(self._created_ms)
 
     def charge_documents(self, count: int) -> None:
         """Charge for documents that the database has just handed out or taken."""

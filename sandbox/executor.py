@@ -177,7 +177,7 @@ class Executor:
     ) -> Outcome:
         runtime = self._runtime
         ended = failure is not None and failure.kind in _TERMINATION_CODES
-        wrote = failure is None and database is not None and database.usage.documents_written > 0
+        writes = database.write_set() if failure is None and database is not None else None
         return Outcome(
             kind="value" if failure is None else failure.kind,
             value=pack(value) if failure is None else b"",
@@ -187,7 +187,7 @@ class Executor:
             log_lines=lines.drain(),
             journal=journal,
             reads=b"" if database is None else database.read_set().pack(),
-            writes=database.write_set().pack() if wrote and database is not None else b"",
+            writes=writes.pack() if writes else b"",
             observed=sorted(runtime.observed),
             steps=runtime.steps_used,
             counters={} if database is None else limits.used(database.usage),

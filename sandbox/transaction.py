@@ -105,7 +105,8 @@ class Database(Protocol):
 
     def read_set(self) -> Packs: ...
 
-    def write_set(self) -> Packs: ...
+    def write_set(self) -> Packs:
+        """Return what was written; false when that is nothing in the end."""
 
 
 class CannotServe(Exception):

@@ -55,7 +55,10 @@ class MemoryState:
 
 @attrs.frozen
 class Packed:
-    content: Any
+    content: list[Any]
+
+    def __bool__(self) -> bool:
+        return any(self.content)
 
     def pack(self) -> bytes:
         return msgspec.msgpack.encode(self.content)
