@@ -33,7 +33,9 @@ def attribute_name(name: Any) -> str:
     if type(name) is not str:
         raise TypeError("attribute name must be a string")
     if name.startswith("_"):
-        raise AttributeError(policy.CONSTRUCTS["attribute with a leading underscore"].text("such an attribute"))
+        raise AttributeError(
+            policy.CONSTRUCTS["attribute with a leading underscore"].text("such an attribute")
+        )
     if name in policy.DENIED_ATTRIBUTES:
         raise AttributeError(policy.DENIED_ATTRIBUTES[name].text(f"the attribute {name}"))
     return name
@@ -42,7 +44,17 @@ def attribute_name(name: Any) -> str:
 class Builtins(HostObject):
     """Holds what builtin functions need. Guests get the methods one by one, never this object."""
 
-    __slots__ = ("_charge", "_lazies", "_log", "_meter", "_methods", "_operators", "_sets", "_structure", "_texts")
+    __slots__ = (
+        "_charge",
+        "_lazies",
+        "_log",
+        "_meter",
+        "_methods",
+        "_operators",
+        "_sets",
+        "_structure",
+        "_texts",
+    )
 
     def __init__(
         self,
@@ -186,7 +198,9 @@ class Builtins(HostObject):
         """One log line per call; `end` and `flush` are accepted, since habit writes them."""
         if sep is not None and type(sep) is not str:
             raise TypeError("sep must be None or a string")
-        text = self._texts.limit((" " if sep is None else sep).join([self._texts.str(value) for value in values]))
+        text = self._texts.limit(
+            (" " if sep is None else sep).join([self._texts.str(value) for value in values])
+        )
         self._log(text)
 
     # ---- classes -----------------------------------------------------------------

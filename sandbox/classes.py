@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from sandbox import policy
 
-_CLASS_KEYS = frozenset({"__module__", "__qualname__", "__doc__", "__init__", "__firstlineno__", "__static_attributes__"})
+_CLASS_KEYS = frozenset(
+    {"__module__", "__qualname__", "__doc__", "__init__", "__firstlineno__", "_token_", "_fields_"}
+)
 
 
 class GuestType(type):
@@ -26,21 +30,19 @@ class GuestType(type):
         raise TypeError("attributes of classes cannot be deleted")
 
 
-class Record(metaclass=GuestType):
-    """Base of classes that are shapes only: `TypedDict`, `NamedTuple`, `Protocol`. The loader reads their fields."""
+class TypedDictBase(metaclass=GuestType):
+    """Base of the shapes of dicts. The loader reads their fields; calling one makes a dict."""
 
-    __slots__ = ()
+    _frozen_ = False
 
-
-class TypedDictBase(Record):
-    __slots__ = ()
-
-
-class ProtocolBase(Record):
-    __slots__ = ()
+    def __new__(cls, /, **values: Any) -> Any:
+        return values
 
 
-MARKERS = (Record, TypedDictBase, ProtocolBase)
+class ProtocolBase(metaclass=GuestType):
+    """Base of classes that only type checkers look at, and what `Generic[T]` comes down to."""
+
+    _frozen_ = False
 
 
 def is_guest_class(value: object) -> bool:
@@ -71,12 +73,26 @@ def install(cls: type, name: str, value: object) -> None:
     type.__setattr__(cls, name, value)
 
 
-def make_class(allowed_bases: frozenset[type]) -> Callable[..., type]:
-    """Return the hook that class statements call as their metaclass."""
+@attrs.frozen
+class ShapeMaker:
+    """A base whose subclasses are made by the host from the class body: `NamedTuple`."""
 
-    def build(name: str, bases: tuple[Any, ...], body: dict[str, Any], **keywords: Any) -> type:
+    make: Callable[[str, dict[str, Any]], Any]
+
+
+def make_class(allowed_bases: frozenset[type], resolve: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return the hook that class statements call as their metaclass.
+
+    Args:
+      resolve: gives what a face stands for as a base, and everything else as it is.
+    """
+
+    def build(name: str, bases: tuple[Any, ...], body: dict[str, Any], **keywords: Any) -> Any:
         real: list[type] = []
         for base in bases:
+            base = resolve(base)
+            if type(base) is ShapeMaker:
+                return base.make(name, body)
             if is_guest_class(base) or (isinstance(base, type) and base in allowed_bases):
                 real.append(base)
             else:
@@ -87,8 +103,9 @@ def make_class(allowed_bases: frozenset[type]) -> Callable[..., type]:
             raise TypeError(f"class {name}: too many bases")
         kept: dict[str, Any] = {}
         for key, value in body.items():
-            if not key.startswith("_") or key == "_" or key in _CLASS_KEYS or key in ("_token_", "_fields_"):
+            if not key.startswith("_") or key in _CLASS_KEYS:
                 kept[key] = value
+        kept["_frozen_"] = any(getattr(base, "_frozen_", False) for base in real)
         if keywords:
             kept["_total_"] = bool(keywords.get("total", True))
         built = GuestType(name, tuple(real), kept)

@@ -31,7 +31,7 @@ import ast
 import marshal
 import sys
 from types import CodeType
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -43,8 +43,12 @@ from sandbox.transformer import Transformer
 __all__ = ["CACHE_TAG", "CompileError", "CompiledModule", "Import", "compile_module", "dump", "load"]
 
 FILENAME_PREFIX: Final = "<guest>/"
-CACHE_TAG: Final = f"{policy.DIGEST}:{meter.COST_VERSION}:{sys.implementation.cache_tag}:{sys.hexversion:x}".encode()
-_CONTAINERS: Final = frozenset({"list", "dict", "tuple", "set", "frozenset", "Optional", "Union", "NotRequired"})
+CACHE_TAG: Final = (
+    f"{policy.DIGEST}:{meter.COST_VERSION}:{sys.implementation.cache_tag}:{sys.hexversion:x}".encode()
+)
+_CONTAINERS: Final = frozenset(
+    {"list", "dict", "tuple", "set", "frozenset", "Optional", "Union", "NotRequired"}
+)
 
 
 @attrs.frozen
@@ -116,7 +120,7 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
         first = min(transformer.problems, key=lambda problem: (problem.line, problem.column))
         raise CompileError(first.message, filename, first.line, first.column)
     code = compile(tree, inner, "exec", dont_inherit=True, optimize=0)
-    analysis = thunk and compile(thunk, inner, "exec", dont_inherit=True, optimize=0)
+    analysis = None if thunk is None else compile(thunk, inner, "exec", dont_inherit=True, optimize=0)
     return CompiledModule(module, filename, code, analysis, imports, functions, source)
 
 
@@ -183,7 +187,9 @@ def _annotations(tree: ast.Module, transformer: Transformer) -> ast.Module | Non
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
             args = node.args
             every = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
-            rows = [(arg.arg, arg.annotation) for arg in every if arg is not None and arg.annotation is not None]
+            rows = [
+                (arg.arg, arg.annotation) for arg in every if arg is not None and arg.annotation is not None
+            ]
             if node.returns is not None:
                 rows.append(("return", node.returns))
             table[node.name] = rows
@@ -230,7 +236,7 @@ def _parsed(node: ast.expr) -> ast.expr:
 
 def _copied(node: ast.expr) -> ast.expr:
     """Return a copy, because the transformer changes nodes in place and drops the original."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, value in ast.iter_fields(node):
         if isinstance(value, list):
             fields[name] = [_copied(item) if isinstance(item, ast.expr) else item for item in value]

@@ -36,7 +36,9 @@ def derive(seed: bytes, label: str) -> bytes:
     """Return the seed of the stream `label`."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed of {len(seed)} bytes")
-    return hashlib.blake2b(label.encode(), key=seed, digest_size=SEED_BYTES, person=b"tidewell-stream").digest()
+    return hashlib.blake2b(
+        label.encode(), key=seed, digest_size=SEED_BYTES, person=b"tidewell-stream"
+    ).digest()
 
 
 class Stream:
@@ -53,7 +55,10 @@ class Stream:
     def bytes(self, count: int) -> bytes:
         while len(self._buffer) < count:
             block = hashlib.blake2b(
-                self._counter.to_bytes(8, "big"), key=self._key, digest_size=_BLOCK_BYTES, person=b"tidewell-block"
+                self._counter.to_bytes(8, "big"),
+                key=self._key,
+                digest_size=_BLOCK_BYTES,
+                person=b"tidewell-block",
             )
             self._counter += 1
             self._buffer += block.digest()

@@ -5,6 +5,8 @@ Where the text of the program already decides it (a constant index, a comparison
 with a number, a plain attribute) the expression stays as it is.
 """
 
+# ruff: noqa: N802  (visitor methods are named for the nodes they visit)
+
 from __future__ import annotations
 
 import ast

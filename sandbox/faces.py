@@ -10,8 +10,6 @@ result into ordinary typing objects, for whoever derives validators.
 
 from __future__ import annotations
 
-import functools
-import operator
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -72,9 +70,10 @@ class Face(Annotation):
       make: the constructor, metered; None for what cannot be constructed.
       members: what attribute access finds.
       annotation: what it means in an annotation.
+      base: what it stands for in a class statement: a tenant-like class, or a `ShapeMaker`.
     """
 
-    __slots__ = ("_annotation", "_kinds", "_make", "_members", "_title")
+    __slots__ = ("_annotation", "_base", "_kinds", "_make", "_members", "_title")
 
     def __init__(
         self,
@@ -83,12 +82,14 @@ class Face(Annotation):
         make: Callable[..., Any] | None = None,
         members: Mapping[str, Any] | None = None,
         annotation: Any = None,
+        base: Any = None,
     ) -> None:
         self._title = name
         self._kinds = kinds
         self._make = make
         self._members = dict(members or {})
         self._annotation = annotation
+        self._base = base
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._make is None:
@@ -114,7 +115,9 @@ class Face(Annotation):
 
 
 def real(value: Any) -> Any:
-    """Return the ordinary typing object that a guest's annotation stands for. Others are returned as they are."""
+    """Return the ordinary typing object that a guest's annotation stands for. Others are returned as
+    they are.
+    """
     if isinstance(value, (Face, Parameterized, Union)):
         return value._real_()
     if type(value) is tuple:
@@ -122,8 +125,17 @@ def real(value: Any) -> Any:
     return value
 
 
+def base_of(value: Any) -> Any:
+    """Return what `value` stands for in the bases of a class statement."""
+    if type(value) is Parameterized:
+        value = value._face
+    return value._base if type(value) is Face and value._base is not None else value
+
+
 def kinds_of(value: Any) -> tuple[type, ...]:
-    """Return the classes that `isinstance` tests for `value`: a face, a tenant class, an exception or a tuple."""
+    """Return the classes that `isinstance` tests for `value`: a face, a tenant class, an exception or
+    a tuple.
+    """
     if type(value) is tuple:
         found: tuple[type, ...] = ()
         for item in value:
@@ -139,7 +151,3 @@ def kinds_of(value: Any) -> tuple[type, ...]:
     if is_guest_class(value) or (isinstance(value, type) and issubclass(value, Exception)):
         return (value,)
     raise TypeError("isinstance() arg 2 must be a class or a tuple of classes")
-
-
-def union(*items: Any) -> Any:
-    return functools.reduce(operator.or_, items)

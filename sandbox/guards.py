@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from sandbox import costs, policy
-from sandbox.classes import is_guest_instance
+from sandbox.classes import GuestType
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
 from sandbox.meter import Meter
@@ -155,7 +155,10 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         return SliceTarget(value, structure)
 
     def attributes(value: Any) -> Any:
-        if is_guest_instance(value):
+        kind: Any = type(value)
+        if type(kind) is GuestType:
+            if kind._frozen_:
+                raise AttributeError(f"a {kind.__name__} is frozen; make another with dataclasses.replace")
             return value
         raise AttributeError(f"attributes of a {_name(type(value))} cannot be written")
 
@@ -222,7 +225,9 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         return len(frames)
 
     def caught(at: int) -> None:
-        """Runs first in every handler: what ends a call is not caught, and calls that were left are forgotten."""
+        """Runs first in every handler: what ends a call is not caught, and calls that were left are
+        forgotten.
+        """
         missing = at - len(frames)
         if missing > 0:
             frames.extend([meter.step] * missing)

@@ -29,10 +29,12 @@ from sandbox.builtins import Builtins, guest_builtins
 from sandbox.classes import make_class, super_method
 from sandbox.compiler import CompiledModule
 from sandbox.determinism import SEED_BYTES, Chance
-from sandbox.faces import real
+from sandbox.facades.registry import BUILDERS
+from sandbox.faces import base_of, real
 from sandbox.faults import Terminated
 from sandbox.guards import Structure, structure_guards
 from sandbox.host import HostObject
+from sandbox.lazy import Lazies
 from sandbox.meter import DEPTH_DEFAULT, FUEL_DEFAULT, Meter
 from sandbox.methods import Methods
 from sandbox.operators import operator_guards
@@ -106,6 +108,8 @@ class GuestRuntime:
         self.texts = Texts(self.meter)
         self.structure = structure
         self.sets = sets
+        self.methods = methods
+        self.lazies = Lazies(self.meter)
         host = Builtins(self.meter, structure, methods, sets, self.texts, self._print)
         names = guest_builtins(host, methods, sets)
         self.builtins = MappingProxyType(names)
@@ -121,7 +125,7 @@ class GuestRuntime:
             "_format_": self.texts.field,
             "_text_": self.texts.limit,
             "_import_": self._import,
-            "_class_": make_class(bases),
+            "_class_": make_class(bases, base_of),
             "_super_": super_method,
             "_Exception_": Exception,
             "__build_class__": __build_class__,
@@ -220,9 +224,7 @@ class GuestRuntime:
         if name not in policy.FACADES:
             return None
         if name not in self._facades:
-            from sandbox.facades import build
-
-            self._facades[name] = build(name, self)
+            self._facades[name] = BUILDERS[name](self)
         return self._facades[name]
 
     def _import(self, module: str, name: str | None) -> Any:

@@ -72,6 +72,10 @@ class Lazies:
         """`iter(source)`, a step for each item."""
         return self._deeper(LazyItems(source, self._units), source)
 
+    def wrap(self, iterator: Any, *sources: Any) -> Any:
+        """Return an iterator of the host as a guest may hold it."""
+        return self._deeper(LazyChain(iterator), *sources)
+
     def map(self, function: Callable[..., Any], *sources: Any) -> Any:
         return self._deeper(LazyMap(function, *sources), *sources)
 

@@ -34,7 +34,9 @@ from sandbox.faults import Terminated, TerminationKind
 COST_VERSION: Final = 1
 FUEL_DEFAULT: Final = 10_000_000
 DEPTH_DEFAULT: Final = 200
-BLOCK_STEPS: Final = 16_384  # 610 samples for the profile in a default budget, and Python code once in 16,384 steps
+BLOCK_STEPS: Final = (
+    16_384  # 610 samples for the profile in a default budget, and Python code once in 16,384 steps
+)
 
 _MESSAGES: Final[dict[TerminationKind, str]] = {
     "fuel": "the function used all of its {budget} steps",

@@ -66,12 +66,14 @@ class Methods:
             list: {
                 "extend": self._extend, "sort": self._sort, "index": self._list_scan("index"),
                 "count": self._list_scan("count"), "remove": self._list_scan("remove"),
-                "insert": self._linear("insert"), "reverse": self._linear("reverse"), "copy": self._linear("copy"),
+                "insert": self._linear("insert"), "reverse": self._linear("reverse"),
+                "copy": self._linear("copy"),
             },
             tuple: {"index": self._list_scan("index"), "count": self._list_scan("count")},
             dict: {
                 "update": self._update, "get": self._keyed("get"), "pop": self._keyed("pop"),
-                "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"), "fromkeys": self._fromkeys_on,
+                "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"),
+                "fromkeys": self._fromkeys_on,
             },
             range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
             int: {"to_bytes": self._to_bytes},
@@ -113,7 +115,9 @@ class Methods:
         size = len(value) * max(len(parts) - 1, 0)
         for i, part in enumerate(parts):
             if type(part) is not kind:
-                raise TypeError(f"sequence item {i}: expected {kind.__name__} instance, {type(part).__name__} found")
+                raise TypeError(
+                    f"sequence item {i}: expected {kind.__name__} instance, {type(part).__name__} found"
+                )
             size += len(part)
         if size > policy.TEXT_LENGTH_MAX:
             raise too_long(kind)

@@ -24,7 +24,9 @@ def too_big() -> OverflowError:
 
 
 def too_long(what: str, limit: int) -> ValueError:
-    return ValueError(f"a {what} of more than {limit} {'items' if what in ('list', 'tuple') else 'characters'}")
+    return ValueError(
+        f"a {what} of more than {limit} {'items' if what in ('list', 'tuple') else 'characters'}"
+    )
 
 
 def whole(number: int) -> int:

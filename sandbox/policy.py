@@ -28,6 +28,11 @@ class Refusal:
         return f"{what} is not available in functions, because {self.reason}; {self.instead}"
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a table that is easier to read as text."""
+    return tuple(text.split())
+
+
 # ---- limits of source ------------------------------------------------------------
 
 SOURCE_BYTES_MAX: Final = 256 * 1024
@@ -44,17 +49,18 @@ LAZY_DEPTH_MAX: Final = 32  # iterators over iterators
 
 # ---- attributes ------------------------------------------------------------------
 
-_FRAMES: Final = (
+_FRAMES: Final = words(
     "f_back f_builtins f_code f_generator f_globals f_lasti f_lineno f_locals f_trace f_trace_lines "
     "f_trace_opcodes tb_frame tb_lasti tb_lineno tb_next gi_code gi_frame gi_running gi_suspended gi_state "
     "gi_yieldfrom cr_await cr_code cr_frame cr_origin cr_running cr_state cr_suspended ag_await ag_code "
     "ag_frame ag_running ag_state ag_suspended"
-).split()
-_CODE: Final = (
-    "co_argcount co_cellvars co_code co_consts co_exceptiontable co_filename co_firstlineno co_flags co_freevars "
+)
+_CODE: Final = words(
+    "co_argcount co_cellvars co_code co_consts co_exceptiontable co_filename co_firstlineno co_flags "
+    "co_freevars "
     "co_kwonlyargcount co_lines co_linetable co_lnotab co_name co_names co_nlocals co_positions "
     "co_posonlyargcount co_qualname co_stacksize co_varnames co_branches cell_contents"
-).split()
+)
 
 DENIED_ATTRIBUTES: Final = MappingProxyType(
     {
@@ -66,7 +72,9 @@ DENIED_ATTRIBUTES: Final = MappingProxyType(
         },
         "mro": Refusal("it leads to the base classes of the interpreter", "use isinstance(x, Class)"),
         "obj": Refusal("on exceptions it leads back to the object that failed", "use another name"),
-        "with_traceback": Refusal("tracebacks lead to the interpreter's frames", "raise the exception as it is"),
+        "with_traceback": Refusal(
+            "tracebacks lead to the interpreter's frames", "raise the exception as it is"
+        ),
         "add_note": Refusal("notes outlive the handler", "raise a new exception with the whole text"),
         **{
             name: Refusal("generators are resumed by loops only", "pass values through an argument or a list")
@@ -90,11 +98,14 @@ DENIED_ATTRIBUTES: Final = MappingProxyType(
 # Loaded through a guard that charges for the work, in every position. Names that
 # mean something on a builtin type; on any other object the guard loads them as they are.
 COSTED_ATTRIBUTES: Final = frozenset(
-    (
+    words(
         # text and bytes
-        "join replace center ljust rjust zfill expandtabs translate encode decode split rsplit splitlines partition "
-        "rpartition upper lower title capitalize casefold swapcase strip lstrip rstrip find rfind startswith endswith "
-        "removeprefix removesuffix hex maketrans fromhex isalnum isalpha isascii isdecimal isdigit isidentifier "
+        "join replace center ljust rjust zfill expandtabs translate encode decode split rsplit "
+        "splitlines partition "
+        "rpartition upper lower title capitalize casefold swapcase strip lstrip rstrip find rfind "
+        "startswith endswith "
+        "removeprefix removesuffix hex maketrans fromhex isalnum isalpha isascii isdecimal isdigit "
+        "isidentifier "
         "islower isnumeric isprintable isspace istitle isupper "
         # lists and tuples
         "extend sort index rindex count insert remove reverse copy "
@@ -102,7 +113,7 @@ COSTED_ATTRIBUTES: Final = frozenset(
         "update fromkeys get setdefault pop popitem clear "
         # numbers
         "from_bytes to_bytes bit_count as_integer_ratio"
-    ).split()
+    )
 )
 # With a constant as first argument these cost what they look like, and are called as they are.
 KEYED_ATTRIBUTES: Final = frozenset({"get", "setdefault", "pop"})
@@ -123,7 +134,9 @@ REFUSED_NAMES: Final = MappingProxyType(
         "input": Refusal("nobody is at the keyboard", "take an argument"),
         "type": Refusal("classes lead to the interpreter", "use isinstance(x, Class)"),
         "object": Refusal("it leads to every class of the interpreter", "leave it out: class Name: ..."),
-        "super": Refusal("it leads to the base classes of the interpreter", "call super().method(...) in a method"),
+        "super": Refusal(
+            "it leads to the base classes of the interpreter", "call super().method(...) in a method"
+        ),
         "vars": _INSIDE,
         "dir": _INSIDE,
         "globals": _INSIDE,
@@ -146,17 +159,17 @@ REFUSED_NAMES: Final = MappingProxyType(
         "ascii": Refusal("it shows objects as text in a second way", "use repr(x)"),
         "aiter": Refusal("functions are synchronous", "use iter"),
         "anext": Refusal("functions are synchronous", "use next"),
-        **{
-            name: _ENDING
-            for name in (
+        **dict.fromkeys(
+            (
                 "BaseException",
                 "SystemExit",
                 "KeyboardInterrupt",
                 "GeneratorExit",
                 "MemoryError",
                 "RecursionError",
-            )
-        },
+            ),
+            _ENDING,
+        ),
         **{
             name: Refusal("exception groups are not part of the language", "raise one exception")
             for name in ("ExceptionGroup", "BaseExceptionGroup")
@@ -165,26 +178,33 @@ REFUSED_NAMES: Final = MappingProxyType(
 )
 
 BUILTIN_TYPES: Final = ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple")
-BUILTIN_FUNCTIONS: Final = (
-    "abs all any bin callable chr divmod enumerate filter format getattr hasattr hex isinstance issubclass iter "
+BUILTIN_FUNCTIONS: Final = words(
+    "abs all any bin callable chr divmod enumerate filter format getattr hasattr hex isinstance "
+    "issubclass iter "
     "len map max min next oct ord pow print range repr reversed round sorted sum zip"
-).split()
+)
 BUILTIN_CONSTANTS: Final = ("Ellipsis", "NotImplemented")
-BUILTIN_EXCEPTIONS: Final = (
-    "ArithmeticError AssertionError AttributeError EOFError Exception FloatingPointError ImportError IndexError "
-    "KeyError LookupError ModuleNotFoundError NameError NotImplementedError OSError OverflowError PermissionError "
-    "RuntimeError StopIteration TimeoutError TypeError UnboundLocalError UnicodeDecodeError UnicodeEncodeError "
+BUILTIN_EXCEPTIONS: Final = words(
+    "ArithmeticError AssertionError AttributeError EOFError Exception FloatingPointError ImportError "
+    "IndexError "
+    "KeyError LookupError ModuleNotFoundError NameError NotImplementedError OSError OverflowError "
+    "PermissionError "
+    "RuntimeError StopIteration TimeoutError TypeError UnboundLocalError UnicodeDecodeError "
+    "UnicodeEncodeError "
     "UnicodeError ValueError ZeroDivisionError"
-).split()
+)
 
 # ---- imports ---------------------------------------------------------------------
 
-FACADES: Final = (
-    "base64 collections collections.abc dataclasses datetime decimal functools hashlib hmac itertools json math "
+FACADES: Final = words(
+    "base64 collections collections.abc dataclasses datetime decimal functools hashlib hmac "
+    "itertools json math "
     "random re statistics string textwrap time typing urllib.parse uuid"
-).split()
+)
 
-_HOST = Refusal("functions cannot touch the machine they run on", "use ctx, or pass what you need as an argument")
+_HOST = Refusal(
+    "functions cannot touch the machine they run on", "use ctx, or pass what you need as an argument"
+)
 _NETWORK = Refusal("functions have no network", "use ctx.fetch in an action")
 _PARALLEL = Refusal("a function is one sequence of steps", "use ctx.parallel in an action, or ctx.scheduler")
 _INTERPRETER = Refusal("it reaches into the interpreter", "write plain code")
@@ -192,14 +212,20 @@ _SERIAL = Refusal("it builds objects from bytes", "use json")
 
 REFUSED_MODULES: Final = MappingProxyType(
     {
-        **{name: _HOST for name in "os sys io pathlib shutil tempfile glob platform locale getpass pwd signal".split()},
-        **{name: _HOST for name in "fcntl mmap resource stat posix errno fileinput sysconfig site".split()},
-        **{name: _NETWORK for name in "socket ssl http urllib requests httpx aiohttp ftplib smtplib select".split()},
-        **{name: _PARALLEL for name in "threading multiprocessing asyncio trio concurrent queue sched".split()},
-        **{name: _PARALLEL for name in "subprocess contextvars".split()},
-        **{name: _INTERPRETER for name in "ctypes gc inspect dis ast importlib types builtins code codeop".split()},
-        **{name: _INTERPRETER for name in "traceback weakref abc atexit operator copyreg runpy pkgutil".split()},
-        **{name: _SERIAL for name in "pickle marshal shelve dbm sqlite3".split()},
+        **dict.fromkeys(
+            words("os sys io pathlib shutil tempfile glob platform locale getpass pwd signal"), _HOST
+        ),
+        **dict.fromkeys(words("fcntl mmap resource stat posix errno fileinput sysconfig site"), _HOST),
+        **dict.fromkeys(
+            words("socket ssl http urllib requests httpx aiohttp ftplib smtplib select"), _NETWORK
+        ),
+        **dict.fromkeys(words("threading multiprocessing asyncio trio concurrent queue sched"), _PARALLEL),
+        **dict.fromkeys(words("subprocess contextvars"), _PARALLEL),
+        **dict.fromkeys(
+            words("ctypes gc inspect dis ast importlib types builtins code codeop"), _INTERPRETER
+        ),
+        **dict.fromkeys(words("traceback weakref abc atexit operator copyreg runpy pkgutil"), _INTERPRETER),
+        **dict.fromkeys(words("pickle marshal shelve dbm sqlite3"), _SERIAL),
         "secrets": Refusal("a run must be repeatable", "use an action, or random"),
         "enum": Refusal("enum classes have a metaclass", "use constants, or typing.Literal"),
         "logging": Refusal("log lines belong to the call", "use print(...) or ctx.log"),
@@ -244,30 +270,57 @@ CONSTRUCTS: Final = MappingProxyType(
         "type parameter": Refusal("it is evaluated late", "leave the parameters out"),
         "template string": Refusal("its fields are evaluated by the receiver", "write an f-string"),
         "import *": Refusal("it hides which names are bound", "name what you import"),
-        "relative import": Refusal("the app's folder is the root of imports", "write from module import name"),
-        "import of a dotted module": Refusal("it would bind the package", "write from package.module import name"),
-        "import inside a function": Refusal("imports are resolved once", "move the import to the top of the file"),
+        "relative import": Refusal(
+            "the app's folder is the root of imports", "write from module import name"
+        ),
+        "import of a dotted module": Refusal(
+            "it would bind the package", "write from package.module import name"
+        ),
+        "import inside a function": Refusal(
+            "imports are resolved once", "move the import to the top of the file"
+        ),
         "while … else": Refusal("it is not what most readers think", "set a flag before break"),
         "a chain with in": Refusal("it compares twice what looks like once", "join two comparisons with and"),
-        "is": Refusal("the identity of values differs between runs", "use == (is works with None, True, False, ...)"),
-        "return, break or continue inside finally": Refusal("it would swallow a limit", "move it after the try"),
-        "yield inside try": Refusal("clean-up code could run in a later call", "collect into a list, or yield outside"),
+        "is": Refusal(
+            "the identity of values differs between runs", "use == (is works with None, True, False, ...)"
+        ),
+        "return, break or continue inside finally": Refusal(
+            "it would swallow a limit", "move it after the try"
+        ),
+        "yield inside try": Refusal(
+            "clean-up code could run in a later call", "collect into a list, or yield outside"
+        ),
         "await": Refusal("a function is one sequence of steps", "write it without async and await"),
         "class keyword": Refusal("metaclasses run code of their own", "leave it out"),
-        "special method": Refusal("it runs at uncontrolled times", "write an ordinary method (only __init__ is special)"),
-        "name with a leading underscore": Refusal("such names belong to the runtime", "choose a name without it"),
+        "special method": Refusal(
+            "it runs at uncontrolled times", "write an ordinary method (only __init__ is special)"
+        ),
+        "name with a leading underscore": Refusal(
+            "such names belong to the runtime", "choose a name without it"
+        ),
         "attribute with a leading underscore": Refusal(
-            "such attributes lead into the interpreter", 'use ordinary attributes (strings such as doc["_id"] are fine)'
+            "such attributes lead into the interpreter",
+            'use ordinary attributes (strings such as doc["_id"] are fine)',
         ),
         "% on text": Refusal("format codes can ask for any width", "write an f-string"),
-        "unpacking in a comprehension": Refusal("it is newer than the policy", "write a nested comprehension"),
+        "unpacking in a comprehension": Refusal(
+            "it is newer than the policy", "write a nested comprehension"
+        ),
     }
 )
 
 
 def _digest() -> str:
     hasher = hashlib.sha256(str(VERSION).encode())
-    limits = (SOURCE_BYTES_MAX, NODES_MAX, NESTING_MAX, INTEGER_BITS_MAX, TEXT_LENGTH_MAX, ITEMS_MAX, DEPTH_MAX)
+    limits = (
+        SOURCE_BYTES_MAX,
+        NODES_MAX,
+        NESTING_MAX,
+        INTEGER_BITS_MAX,
+        TEXT_LENGTH_MAX,
+        ITEMS_MAX,
+        DEPTH_MAX,
+    )
     tables: tuple[object, ...] = (
         limits,
         LAZY_DEPTH_MAX,

@@ -9,6 +9,8 @@ Names that the compiler injects start and end with exactly one underscore, so
 guests cannot spell them, and class bodies do not mangle them.
 """
 
+# ruff: noqa: N802  (visitor methods are named for the nodes they visit)
+
 from __future__ import annotations
 
 import ast

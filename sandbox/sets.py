@@ -22,7 +22,16 @@ VIEWS = (type({}.keys()), type({}.items()))
 class _Base(HostObject):
     __slots__ = ("_items", "_maker")
     _exposed_ = frozenset(
-        {"copy", "difference", "intersection", "isdisjoint", "issubset", "issuperset", "symmetric_difference", "union"}
+        {
+            "copy",
+            "difference",
+            "intersection",
+            "isdisjoint",
+            "issubset",
+            "issuperset",
+            "symmetric_difference",
+            "union",
+        }
     )
     _name: ClassVar[str] = "set"
     _items: dict[Any, None]
@@ -227,7 +236,9 @@ class Set(_Base):
 
 
 class FrozenSet(_Base):
-    """What guests know as `frozenset`. Hashes by its items, as the built-in; nesting is walked by the key guard."""
+    """What guests know as `frozenset`. Hashes by its items, as the built-in; nesting is walked by the
+    key guard.
+    """
 
     __slots__ = ()
     _exposed_ = _Base._exposed_

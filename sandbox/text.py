@@ -18,10 +18,17 @@ from sandbox.meter import Meter
 from sandbox.sets import FrozenSet, Set
 
 FORMAT_WIDTH_MAX: Final = 1024
-_SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,9})[,_]?(?:\.(\d{1,9}))?[bcdeEfFgGosxX%]?", re.DOTALL)
+_SPEC: Final = re.compile(
+    r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,9})[,_]?(?:\.(\d{1,9}))?[bcdeEfFgGosxX%]?", re.DOTALL
+)
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _PLAIN: Final = (int, float, bool, type(None), bytes)
-_FUNCTIONS: Final = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodDescriptorType)
+_FUNCTIONS: Final = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+)
 
 
 def scrub(text: str) -> str:
@@ -76,9 +83,7 @@ class Texts:
         if depth > policy.DEPTH_MAX:
             raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
         kind = type(value)
-        if kind is str:
-            piece = repr(value)
-        elif kind in _PLAIN:
+        if kind is str or kind in _PLAIN:
             piece = repr(value)
         elif kind is list:
             return self._sequence("[", value, "]", parts, depth, size)
@@ -141,7 +146,9 @@ class Texts:
     def _opaque(self, value: Any, depth: int) -> str:
         kind = type(value)
         if isinstance(value, BaseException):
-            inside = ", ".join(self.repr(arg) for arg in value.args) if depth < policy.DEPTH_MAX // 4 else "..."
+            inside = (
+                ", ".join(self.repr(arg) for arg in value.args) if depth < policy.DEPTH_MAX // 4 else "..."
+            )
             return f"{kind.__name__}({inside})"
         if is_guest_class(value) or isinstance(value, type):
             return f"<class '{value.__name__}'>"

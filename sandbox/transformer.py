@@ -14,6 +14,8 @@ Generators take a step but no place in the count, because their frames leave and
 come back; how deep they nest is bounded by the interpreter's own limit.
 """
 
+# ruff: noqa: N802  (visitor methods are named for the nodes they visit)
+
 from __future__ import annotations
 
 import ast
@@ -29,8 +31,10 @@ _INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_",
 # A function made of these alone calls nobody and resumes nobody, so it needs no place in the count of calls.
 _LEAF_NODES = (
     ast.Return, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Pass, ast.While, ast.Break,
-    ast.Continue, ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Dict,
-    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue, ast.expr_context,
+    ast.Continue, ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List,
+    ast.Dict,
+    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue,
+    ast.expr_context,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
 
@@ -234,7 +238,9 @@ class Transformer(ExpressionTransformer):
         else:
             key = self.temporary("key")
             held.append(self.hold(key, self.key(self.visit(target.slice)), node))
-            now = located(ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load()), node)
+            now = located(
+                ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load()), node
+            )
             write = call("_items_", ast.Name(owner, ast.Load()), at=node)
             store = ast.Subscript(write, ast.Name(key, ast.Load()), ast.Store())
         result = ast.Assign(targets=[store], value=self.operate(node, now, value))
@@ -400,9 +406,9 @@ class Transformer(ExpressionTransformer):
         for name in node.kwd_attrs:
             self.pattern_attribute(node, name)
         self.pattern_value(node.cls)
-        if isinstance(node.cls, ast.Name) and node.cls.id in policy.BUILTIN_TYPES:
-            if node.cls.id not in self.bound_names:
-                node.cls = located(ast.Name(f"_{node.cls.id}_type_", ast.Load()), node.cls)
+        named = node.cls.id if isinstance(node.cls, ast.Name) else ""
+        if named in policy.BUILTIN_TYPES and named not in self.bound_names:
+            node.cls = located(ast.Name(f"_{named}_type_", ast.Load()), node.cls)
         node.patterns = [self.visit(pattern) for pattern in node.patterns]
         node.kwd_patterns = [self.visit(pattern) for pattern in node.kwd_patterns]
         return node

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox import policy
 from sandbox.facades.base import Facade, integer, number
 from sandbox.operators import whole
+from sandbox.policy import words
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
 
-_FLOAT: Final = (
-    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 expm1 fabs floor "
-    "fmod frexp gamma isclose isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf nextafter pow radians "
+_FLOAT: Final = words(
+    "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 "
+    "expm1 fabs floor "
+    "fmod frexp gamma isclose isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf nextafter "
+    "pow radians "
     "remainder sin sinh sqrt tan tanh trunc ulp"
-).split()
+)
 _CONSTANTS: Final = ("e", "inf", "nan", "pi", "tau")
 _FACTORIAL_MAX: Final = 2_000
 _COMBINATIONS_MAX: Final = 10_000

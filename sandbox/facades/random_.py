@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import policy
 from sandbox.determinism import Stream
 from sandbox.facades.base import Facade, integer, number, too_many
 from sandbox.host import HostObject
+from sandbox.policy import words
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
 
-METHODS = frozenset(
-    "betavariate choice choices expovariate gauss getrandbits normalvariate randbytes randint random randrange sample "
-    "shuffle token_hex triangular uniform uuid4".split()
+_METHODS: Final = words(
+    "choice choices expovariate gauss getrandbits randbytes randint random randrange sample shuffle uniform"
 )
 
 
@@ -22,7 +23,7 @@ class Random(HostObject):
     """The `user` stream of whatever call is running."""
 
     __slots__ = ("_runtime",)
-    _exposed_ = METHODS - {"betavariate", "normalvariate", "triangular"}
+    _exposed_ = frozenset((*_METHODS, "token_hex", "uuid4"))
 
     def __init__(self, runtime: GuestRuntime) -> None:
         self._runtime = runtime
@@ -49,9 +50,8 @@ class Random(HostObject):
         return self._stream().gauss(number(mu), number(sigma))
 
     def expovariate(self, lambd: Any = 1.0) -> float:
-        import math
-
-        return -math.log(1.0 - self._stream().random()) / number(lambd)
+        rate = number(lambd)
+        return -math.log(1.0 - self._stream().random()) / float(rate)
 
     def getrandbits(self, k: Any) -> int:
         return self._stream().bits(integer(k, "k", low=0, high=policy.INTEGER_BITS_MAX))
@@ -94,5 +94,4 @@ class Random(HostObject):
 
 def build(runtime: GuestRuntime) -> Facade:
     stream = Random(runtime)
-    names = Random._exposed_ - {"token_hex", "uuid4"}
-    return Facade("random", {name: getattr(stream, name) for name in names})
+    return Facade("random", {name: getattr(stream, name) for name in _METHODS})

@@ -1,0 +1,123 @@
+"""`functools`: without the insides of partial functions, and caches that live as long as the call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox import policy
+from sandbox.facades.base import Facade, integer
+from sandbox.host import HostObject
+
+if TYPE_CHECKING:
+    from sandbox.guest import GuestRuntime
+
+_MISSING: Final = object()
+_DEPTH_MAX: Final = 32  # partial functions of partial functions
+
+
+class Partial(HostObject):
+    __slots__ = ("_args", "_depth", "_function", "_keywords", "_meter")
+
+    def __init__(self, meter: Any, function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if not callable(function):
+            raise TypeError("the first argument must be callable")
+        self._depth: int = function._depth + 1 if isinstance(function, Partial) else 0
+        if self._depth > _DEPTH_MAX:
+            raise ValueError("partial functions are nested too deeply")
+        self._meter = meter
+        self._function = function
+        self._args = args
+        self._keywords = keywords
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        self._meter.charge(1)
+        return self._function(*self._args, *args, **{**self._keywords, **keywords})
+
+
+class Cached(HostObject):
+    """A function that remembers its results for the rest of the call."""
+
+    __slots__ = ("_function", "_maxsize", "_results", "_runtime")
+    _exposed_ = frozenset({"cache_clear"})
+
+    def __init__(self, runtime: GuestRuntime, function: Any, maxsize: int | None) -> None:
+        self._runtime = runtime
+        self._function = function
+        self._maxsize = maxsize
+        self._results: dict[Any, Any] = {}
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        self._runtime.meter.charge(1)
+        key = self._runtime.structure.key((args, tuple(keywords.items()), tuple(map(type, args))))
+        results = self._results
+        found = results.get(key, _MISSING)
+        if found is not _MISSING:
+            results[key] = results.pop(key)
+            return found
+        value = self._function(*args, **keywords)
+        if self._maxsize is None or self._maxsize > 0:
+            if len(results) >= (self._maxsize or policy.ITEMS_MAX):
+                del results[next(iter(results))]
+            results[key] = value
+        return value
+
+    def cache_clear(self) -> None:
+        self._results.clear()
+
+
+class Key(HostObject):
+    """What `cmp_to_key` makes of an item: compared by the guest's function, outside of C containers."""
+
+    __slots__ = ("_compare", "_value")
+
+    def __init__(self, compare: Any, value: Any) -> None:
+        self._compare = compare
+        self._value = value
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self._compare(self._value, other._value) < 0)
+
+
+def build(runtime: GuestRuntime) -> Facade:
+    meter = runtime.meter
+
+    def partial(function: Any, /, *args: Any, **keywords: Any) -> Partial:
+        return Partial(meter, function, args, keywords)
+
+    def reduce(function: Any, iterable: Any, initial: Any = _MISSING, /) -> Any:
+        iterator = iter(meter.items(iterable))
+        if initial is _MISSING:
+            initial = next(iterator, _MISSING)
+            if initial is _MISSING:
+                raise TypeError("reduce() of empty iterable with no initial value")
+        for item in iterator:
+            initial = function(initial, item)
+        return initial
+
+    def lru_cache(maxsize: Any = 128, typed: Any = False) -> Any:
+        if callable(maxsize):
+            return Cached(runtime, maxsize, 128)
+        size = None if maxsize is None else integer(maxsize, "maxsize", low=0, high=policy.ITEMS_MAX)
+        return lambda function: Cached(runtime, function, size)
+
+    def cache(function: Any) -> Cached:
+        return Cached(runtime, function, None)
+
+    def cmp_to_key(compare: Any) -> Any:
+        return lambda value: Key(compare, value)
+
+    def wraps(wrapped: Any, *_names: Any, **_options: Any) -> Any:
+        """Functions have no attributes that could be copied; the decorator form is kept for habit."""
+        return lambda function: function
+
+    return Facade(
+        "functools",
+        {
+            "cache": cache,
+            "cmp_to_key": cmp_to_key,
+            "lru_cache": lru_cache,
+            "partial": partial,
+            "reduce": reduce,
+            "wraps": wraps,
+        },
+    )

@@ -1,0 +1,72 @@
+"""`string` and `textwrap`: constants, and the wrapping of paragraphs with bounded output."""
+
+from __future__ import annotations
+
+import string
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox import policy
+from sandbox.facades.base import Facade, integer, text
+from sandbox.policy import words
+
+if TYPE_CHECKING:
+    from sandbox.guest import GuestRuntime
+
+_CONSTANTS: Final = words(
+    "ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits printable punctuation "
+    "whitespace"
+)
+_WIDTH_MAX: Final = 10_000
+_PREFIX_MAX: Final = 200
+
+
+def build_string(runtime: GuestRuntime) -> Facade:
+    def capwords(s: Any, sep: Any = None) -> str:
+        runtime.meter.charge(len(text(s)) // 8 + 1)
+        return string.capwords(s, None if sep is None else text(sep))
+
+    return Facade("string", {"capwords": capwords, **{name: getattr(string, name) for name in _CONSTANTS}})
+
+
+def build_textwrap(runtime: GuestRuntime) -> Facade:
+    def taken(value: Any, prefix: Any = "") -> str:
+        size = len(text(value))
+        if len(text(prefix)) > _PREFIX_MAX or size * (1 + len(prefix)) > policy.TEXT_LENGTH_MAX:
+            raise ValueError("too long to wrap")
+        runtime.meter.charge(size + 1)
+        return str(value)
+
+    def options(width: Any, given: dict[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {"width": integer(width, "width", low=1, high=_WIDTH_MAX)}
+        for name, value in given.items():
+            if name in ("initial_indent", "subsequent_indent", "placeholder"):
+                if len(text(value, name)) > _PREFIX_MAX:
+                    raise ValueError(f"{name} is too long")
+                checked[name] = value
+            elif name in ("break_long_words", "break_on_hyphens", "drop_whitespace", "replace_whitespace"):
+                checked[name] = bool(value)
+            elif name == "max_lines":
+                checked[name] = None if value is None else integer(value, name, low=1)
+            else:
+                raise TypeError(f"unexpected keyword argument '{name}'")
+        return checked
+
+    def wrap(value: Any, width: Any = 70, **given: Any) -> list[str]:
+        return textwrap.wrap(taken(value, given.get("subsequent_indent", "")), **options(width, given))
+
+    def fill(value: Any, width: Any = 70, **given: Any) -> str:
+        return runtime.texts.limit("\n".join(wrap(value, width, **given)))
+
+    def shorten(value: Any, width: Any, **given: Any) -> str:
+        return textwrap.shorten(taken(value), **options(width, given))
+
+    def dedent(value: Any) -> str:
+        return textwrap.dedent(taken(value))
+
+    def indent(value: Any, prefix: Any) -> str:
+        return runtime.texts.limit(textwrap.indent(taken(value, prefix), prefix))
+
+    return Facade(
+        "textwrap", {"dedent": dedent, "fill": fill, "indent": indent, "shorten": shorten, "wrap": wrap}
+    )
