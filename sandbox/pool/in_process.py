@@ -180,10 +180,7 @@ class InProcessPool:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.run)
-            yield
-            nursery.cancel_scope.cancel()
+        yield
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()

@@ -89,11 +89,21 @@ class WorkerPool:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the pool for the length of a block."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.run)
-            yield
-            nursery.cancel_scope.cancel()
+        """Run the pool for the length of a block. What the block raises leaves as it is."""
+        failure: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.run)
+                try:
+                    yield
+                except BaseException as error:
+                    failure = error
+                    raise
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if group.exceptions == (failure,):
+                raise group.exceptions[0] from None
+            raise
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start, prove the wall, have a worker ready, and go on until cancelled.
@@ -102,21 +112,25 @@ class WorkerPool:
           PoolFailed: a mandatory layer is missing, an attempt of the self-test was
             not stopped, or no worker could be started.
         """
+        failure: PoolFailed | None = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._last_lease = self.clock.monotonic()
             try:
+                self._arrive(await self._start())  # a layer that is missing is named, before it is missed
                 await self._prove_the_wall()
-                worker = await self._start()
-                self._arrive(worker)
                 task_status.started()
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._keep_house)
                 await trio.sleep_forever()
+            except PoolFailed as error:
+                failure = error
             finally:
                 self._nursery = None
                 self._close()
                 nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
     def _close(self) -> None:
         for worker in (*self._idle, *self._leased):
@@ -131,20 +145,19 @@ class WorkerPool:
         survivors: list[str] = []
 
         async def sacrifice(name: str) -> None:
-            zygote = await self._warm_zygote()
-            process = await zygote.spawn(attempt=name)
+            try:
+                process = await (await self._warm_zygote()).spawn(attempt=name)
+            except PoolFailed as failure:
+                survivors.append(f"{name} ({failure})")
+                return
             with trio.move_on_after(self.rules.start_s):
                 status = await process.ended()
-                if status is not None and selftest.is_refused(status):
-                    return
-                detail = "the zygote ended" if status is None else f"status {status}"
-                survivors.append(f"{name} ({detail})")
+                if status is None or not selftest.is_refused(status):
+                    survivors.append(f"{name} (ended with {status})")
                 return
             process.kill()
-            survivors.append(f"{name} (no end)")
+            survivors.append(f"{name} (did not end)")
 
-        worker = await self._start()  # a wall that cannot be put up is reported as what it is, by its layer
-        self._arrive(worker)
         async with trio.open_nursery() as nursery:
             for name in selftest.ATTEMPTS:
                 nursery.start_soon(sacrifice, name)

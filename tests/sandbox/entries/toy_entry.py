@@ -22,6 +22,7 @@ from sandbox.frames import (
     SourceError,
     Syscall,
     SyscallReply,
+    encode,
 )
 from sandbox.worker import Channel, serve
 from tidewell.values import pack, unpack
@@ -52,6 +53,11 @@ def _environment(_: Any) -> list[str]:
     return sorted(f"{name}={value}" for name, value in os.environ.items())
 
 
+def _answer_and_spin(_: Any) -> None:
+    os.write(0, encode(Ran(outcomes=[Outcome(kind="value", value=pack(None))])))
+    _spin(None)
+
+
 COMMANDS: dict[str, Callable[[Any], Any]] = {
     "echo": lambda args: args,
     "spin": _spin,
@@ -63,6 +69,7 @@ COMMANDS: dict[str, Callable[[Any], Any]] = {
     "write": lambda data: os.write(0, data),
     "read": lambda _: os.read(0, 1),
     "grow": _grow,
+    "answer_and_spin": _answer_and_spin,
     "environment": _environment,
     "modules": lambda _: "engine" in sys.modules,
     "hash": lambda text: str(hash(text)),
