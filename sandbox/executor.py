@@ -99,8 +99,10 @@ class Executor:
         return Loaded(code=frame.code, analysis=encode_analysis(app.analysis))
 
     def _end(self) -> None:
+        """Leave no fuel for what a call has left suspended. Its garbage is the worker's to collect,
+        after the reply is sent."""
         self._use_modules(None)
-        self._runtime.close()
+        self._runtime.meter.reset(1)
 
     # ---- running -------------------------------------------------------------------
 
