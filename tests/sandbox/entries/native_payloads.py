@@ -229,6 +229,12 @@ def write_raw(data: bytes) -> int:
 
 
 @payload
+def write_raw_and_take_time(data: bytes) -> int:
+    os.write(0, data)
+    return sum(1 for _ in range(3_000_000))
+
+
+@payload
 def write_raw_and_wait(data: bytes) -> int:
     os.write(0, data)
     return len(os.read(0, 1))
