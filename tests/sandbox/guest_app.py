@@ -1,11 +1,11 @@
-"""Runs an app through the executor, the way a worker does, over a database in memory."""
+"""Runs an app through the executor, the way a worker does, over a database of the test's choice."""
 
 from __future__ import annotations
 
 import os
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -16,7 +16,7 @@ from sandbox.transaction import Database
 from tidewell.schema import Schema
 from tidewell.values import Value, normalize, object_of, pack, unpack
 
-from .memory_database import MemoryDatabase, MemoryIndex, MemoryState
+from .memory_database import MemoryBacking
 
 NOW_MS = 1_800_000_000_000.25
 
@@ -31,12 +31,20 @@ class CallFailed(Exception):
         self.outcome = outcome
 
 
+class Backing(Protocol):
+    """Where the documents are."""
+
+    def prepare(self, schema: Schema) -> None: ...
+    def open(self, overlay: list[bytes]) -> Database: ...
+    def commit(self, writes: bytes) -> None: ...
+
+
 @attrs.define
 class GuestApp:
-    """One deployment in miniature: an executor, its code, and a state that mutations commit to."""
+    """One deployment in miniature: an executor, its code, and documents that mutations commit to."""
 
-    files: dict[str, str]
-    state: MemoryState = attrs.field(factory=MemoryState)
+    files: Mapping[str, str]
+    backing: Backing = attrs.field(factory=MemoryBacking)
     now_ms: float = NOW_MS
     syscalls: list[Syscall] = attrs.field(factory=list)
     analysis: Analysis = attrs.field(init=False)
@@ -50,23 +58,15 @@ class GuestApp:
         self.analysis = decode_analysis(reply.analysis)
         schema = self.analysis.read_schema()
         if schema is not None:
-            self.create_tables(schema)
+            self.backing.prepare(schema)
 
     def push(self, files: Mapping[str, str]) -> Loaded | LoadFailed:
         return self.executor.load(
             Load(code="v1", modules=modules_of(files), analyse=True, now_ms=int(self.now_ms), seed=bytes(32))
         )
 
-    def create_tables(self, schema: Schema) -> None:
-        for name, table in schema.tables.items():
-            if name not in self.state.tables:
-                self.state.create_table(name)
-            self.state.indexes[name] = {
-                index.name: MemoryIndex(index.fields, index.unique) for index in table.indexes
-            }
-
-    def _open(self, begin_ts: int, txn_id: int, overlay: Any) -> Database:
-        return MemoryDatabase(self.state, list(overlay))
+    def _open(self, begin_ts: int, txn_id: int, overlay: list[bytes]) -> Database:
+        return self.backing.open(list(overlay))
 
     # ---- calls ---------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class GuestApp:
         """Run one call and, if it is a mutation that succeeded, commit it."""
         (outcome,) = self.outcomes(self.call(kind, path, args, **options))
         if outcome.writes:
-            MemoryDatabase(self.state, [outcome.writes]).commit()
+            self.backing.commit(outcome.writes)
         return outcome
 
     def query(self, path: str, /, **args: Any) -> Value:

@@ -18,6 +18,7 @@ from tidewell.errors import InvalidId, NotFound, UniqueViolated, UnknownIndex
 from tidewell.ids import USER_TABLE_FIRST, decode_id, encode_id
 from tidewell.ordering import order_key
 from tidewell.ranges import WHOLE, Bound, IndexRange
+from tidewell.schema import Schema
 from tidewell.values import MISSING, Value, object_of, size_bytes
 
 Document = dict[str, Any]
@@ -245,6 +246,28 @@ class MemoryDatabase:
         self._base.tables = self._state.tables
         self._base.indexes = self._state.indexes
         self._base.documents = self._state.documents
+
+
+class MemoryBacking:
+    """What a `GuestApp` keeps its documents in, here a `MemoryState`."""
+
+    def __init__(self) -> None:
+        self.state = MemoryState()
+
+    def prepare(self, schema: Schema) -> None:
+        """Make the tables and indexes of a schema."""
+        for name, table in schema.tables.items():
+            if name not in self.state.tables:
+                self.state.create_table(name)
+            self.state.indexes[name] = {
+                index.name: MemoryIndex(index.fields, index.unique) for index in table.indexes
+            }
+
+    def open(self, overlay: list[bytes]) -> MemoryDatabase:
+        return MemoryDatabase(self.state, overlay)
+
+    def commit(self, writes: bytes) -> None:
+        MemoryDatabase(self.state, [writes]).commit()
 
 
 def _at(document: Document, path: str) -> Value:

@@ -11,7 +11,6 @@ from sandbox.frames import Outcome
 from tidewell.values import unpack
 
 from .guest_app import GuestApp
-from .memory_database import MemoryDatabase
 
 WAYPOINT = Path(__file__).parents[2] / "examples" / "waypoint" / "functions"
 
@@ -270,5 +269,5 @@ def test_calls_of_a_batch_see_the_writes_of_those_before_them(app: GuestApp, pos
     assert outcomes[1].writes == b""
     assert outcomes[1].reads
     for outcome in (outcomes[0], outcomes[2], outcomes[3]):
-        MemoryDatabase(app.state, [outcome.writes]).commit()
+        app.backing.commit(outcome.writes)
     assert app.query("posts:get", id=post)["likes"] == 3
