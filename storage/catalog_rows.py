@@ -9,6 +9,7 @@ catalogs, and reading one stays cheap. The newest row's timestamp stands in the 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -70,6 +71,20 @@ def _load(view: View | Writer, version: Timestamp) -> Catalog:
             changes.append(CatalogChange.unpack(row[1:]))
             found = cursor.prev()
     raise StoreDamaged(f"the catalog of commit {version} is missing; run verify and restore a backup")
+
+
+def versions(view: View) -> Iterator[tuple[Timestamp, Catalog]]:
+    """Yield (ts, catalog) of all that are kept, oldest first."""
+    catalog: Catalog | None = None
+    with view.cursor(view.dbs.catalog) as cursor:
+        for key, row in cursor.iternext():
+            if row[:1] == _WHOLE:
+                catalog = Catalog.unpack(row[1:])
+            elif catalog is not None:
+                catalog = catalog.apply(CatalogChange.unpack(row[1:]))
+            else:
+                raise StoreDamaged(f"the catalog of commit {read_ts(key)} is a change to none; run verify")
+            yield read_ts(key), catalog
 
 
 def write_change(writer: Writer, ts: Timestamp, change: CatalogChange, after: Catalog) -> None:

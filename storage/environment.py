@@ -434,11 +434,13 @@ class ReaderEnvironment:
     view: View | None = attrs.field(default=None, init=False)
 
     @classmethod
-    def open(cls, path: Path, *, map_size: int = 0) -> ReaderEnvironment:
+    def open(cls, path: Path, *, map_size: int = 0, lock: bool = False) -> ReaderEnvironment:
         """Map the file and read once.
 
         Args:
           map_size: bytes of address space; by default a multiple of the file's size.
+          lock: take part in LMDB's reader table, so that what is read need not be pinned. For tools
+            in processes of their own; workers must not.
         """
         with translated(path):
             size = os.stat(path / DATA_FILE).st_size
@@ -448,7 +450,7 @@ class ReaderEnvironment:
                 max_dbs=len(DATABASES),
                 max_spare_txns=1,
                 readonly=True,
-                lock=False,
+                lock=lock,
                 create=False,
             )
             dbs = Databases(*(env.open_db(name.encode(), create=False) for name in DATABASES))
@@ -503,6 +505,11 @@ class ReaderEnvironment:
     ) -> None:
         if isinstance(error, lmdb.Error):
             raise _translate(self.path, error.code, error.reason or str(error)) from error
+
+    def needed_bytes(self) -> int:
+        """Return how long the file should be."""
+        size: int = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        return size
 
     def copy_to(self, folder: Path) -> None:
         """Write a compact copy of the viewed state into an empty folder."""

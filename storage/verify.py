@@ -1,0 +1,504 @@
+"""Checking a whole store, and saying what was checked and what was not.
+
+Checked, for the horizon and everything after it:
+
+* the state row against the log's end; the file against its own length;
+* the log: each row's digest, the chain of digests and timestamps, no gap from the horizon on;
+* the catalog: every version unpacks and follows from the one before it;
+* documents: checksum and canonical form of every version, the id it is under, versions of one
+  document neither overlapping nor changing its creation time;
+* log against documents: each logged write has its version with the checksum that the log
+  recorded, each ended version the commit that ended it, and there are no others;
+* indexes against documents: every version has exactly the entries it should have, for exactly
+  the time it should have them; uniqueness of unique indexes.
+
+Not checked: `NOT_CHECKED`.
+
+The rules are checked in both directions by looking up one way and counting the other, so
+memory does not grow with the data. A damaged file can end the process that maps it;
+`verify` therefore works in a child process, and a child that dies is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from storage.backfill import other_holder
+from storage.catalog import Catalog, IndexInfo, TableInfo
+from storage.catalog_rows import versions
+from storage.commit_log import decode_row, read_rows
+from storage.environment import DATA_FILE, Db, ReaderEnvironment, View, translated
+from storage.errors import StoreDamaged, StoreError, StoreMissing, Timestamp
+from storage.folder import MARKER_FILE, read_marker
+from storage.keys import Path as FieldPath
+from storage.keys import fields_part, index_key
+from storage.layout import (
+    GARBAGE_INDEX,
+    GARBAGE_TABLE,
+    document_key,
+    index_prefix,
+    index_value,
+    pack_ts,
+    physical_key,
+    read_ts,
+    row_body,
+    row_checksum,
+)
+from tidewell.errors import InvalidValue
+from tidewell.ids import encode_id
+from tidewell.values import Value, unpack
+
+NOT_CHECKED: Final = (
+    "what the engine keeps in private rows and execution records",
+    "rows of tables and indexes that were dropped and not yet cleared",
+    "entries of indexes from before they were enabled",
+    "LMDB's list of free pages",
+)
+PROBLEMS_MAX: Final = 100  # listed; all are counted
+_PROGRESS_EVERY: Final = 10_000
+
+OnProgress = Callable[[str, int], None]
+
+
+@attrs.define
+class Report:
+    checked: Counter[str] = attrs.field(factory=Counter)  # what, how many
+    problems: list[str] = attrs.field(factory=list)
+    problem_count: int = 0
+    head: Timestamp = 0
+    horizon: Timestamp = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return self.problem_count == 0
+
+    def add(self, problem: str) -> None:
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "sound": self.is_sound,
+            "head": self.head,
+            "horizon": self.horizon,
+            "checked": dict(self.checked),
+            "not_checked": list(NOT_CHECKED),
+            "problem_count": self.problem_count,
+            "problems": self.problems,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"checked {number:,} {what}" for what, number in self.checked.items()]
+        lines += [f"not checked: {what}" for what in NOT_CHECKED]
+        lines += [f"PROBLEM: {problem}" for problem in self.problems]
+        if self.problem_count > len(self.problems):
+            lines.append(f"and {self.problem_count - len(self.problems):,} more problems")
+        lines.append("sound" if self.is_sound else f"{self.problem_count:,} problems; restore a backup")
+        return "\n".join(lines)
+
+
+def verify(path: str | Path, on_progress: OnProgress | None = None) -> Report:
+    """Check the store in a folder, which may be in use.
+
+    Raises:
+      StoreMissing: there is none.
+    """
+    folder = Path(path)
+    if not (folder / MARKER_FILE).exists() and not (folder / DATA_FILE).exists():
+        raise StoreMissing(f"there is no store in {folder}; check the path")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "storage.verify", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    report = None
+    with child:
+        for line in child.stdout:
+            message = json.loads(line)
+            if "stage" in message:
+                if on_progress is not None:
+                    on_progress(message["stage"], message["done"])
+            else:
+                report = _report_of(message)
+        errors = child.stderr.read().decode(errors="replace")
+    if report is None:
+        report = Report()
+        code = child.returncode
+        ending = f"signal {signal.Signals(-code).name}" if code < 0 else errors.strip().rpartition("\n")[2]
+        report.add(f"the file could not be read to its end: the check was ended by {ending}")
+    return report
+
+
+def _report_of(message: dict[str, object]) -> Report:
+    checked, problems = message["checked"], message["problems"]
+    assert isinstance(checked, dict)
+    assert isinstance(problems, list)
+    count, head, horizon = message["problem_count"], message["head"], message["horizon"]
+    assert isinstance(count, int)
+    assert isinstance(head, int)
+    assert isinstance(horizon, int)
+    return Report(Counter(checked), problems, count, head, horizon)
+
+
+def verify_folder(folder: Path, on_progress: OnProgress) -> Report:
+    """Check in this process."""
+    report = Report()
+    try:
+        read_marker(folder)
+        reader = ReaderEnvironment.open(folder, lock=True)
+    except StoreError as error:
+        report.add(str(error))
+        return report
+    try:
+        with translated(folder), reader as view:
+            verify_view(view, report, on_progress)
+            size, needed = (folder / DATA_FILE).stat().st_size, reader.needed_bytes()
+            if size < needed:
+                # Everything that is in use has been read by now, so what is missing is free pages.
+                report.checked["bytes of free pages beyond the end of the file"] = needed - size
+    except StoreError as error:
+        report.add(str(error))
+    finally:
+        reader.close()
+    return report
+
+
+def verify_view(view: View, report: Report, on_progress: OnProgress) -> None:
+    report.head, report.horizon = view.state.head, view.state.horizon
+    _Check(view, report, on_progress).run()
+
+
+@attrs.frozen
+class _Version:
+    ts: Timestamp
+    until: Timestamp | None  # None while current
+    document: dict[str, Value] | None  # None if unreadable
+
+
+@attrs.define
+class _Expected:
+    """What one index should hold, counted while walking the documents."""
+
+    info: IndexInfo
+    since: Timestamp  # readable through this index from here on
+    latest: int = 0
+    ended: int = 0
+
+
+@attrs.define(eq=False)
+class _Check:
+    view: View
+    report: Report
+    on_progress: OnProgress
+    catalog: Catalog = attrs.field(factory=Catalog, init=False)
+    ready_since: dict[int, Timestamp] = attrs.field(factory=dict, init=False)
+    garbage: set[tuple[bytes, int]] = attrs.field(factory=set, init=False)
+
+    def run(self) -> None:
+        self._check_catalog()
+        self._load_garbage()
+        logged = self._check_log()
+        written = self._check_documents()
+        for what in ("written", "ended"):
+            if logged[what] != written[what]:
+                self.report.add(
+                    f"the log tells of {logged[what]} versions {what} after the horizon, "
+                    f"the documents of {written[what]}"
+                )
+        self._check_strangers()
+        self.report.checked["private rows counted"] = sum(
+            1 for _ in self._walk(self.view.dbs.private, "private")
+        )
+
+    def _walk(self, db: Db, stage: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        with self.view.cursor(db) as cursor:
+            if not cursor.set_range(prefix):
+                return
+            for number, (key, value) in enumerate(cursor.iternext()):
+                if not key.startswith(prefix):
+                    return
+                if number % _PROGRESS_EVERY == 0:
+                    self.on_progress(stage, number)
+                yield key, value
+
+    # ---- the catalog ------------------------------------------------------------------
+
+    def _check_catalog(self) -> None:
+        newest = 0
+        for ts, catalog in versions(self.view):
+            self.report.checked["versions of the catalog"] += 1
+            newest, self.catalog = ts, catalog
+            for table in catalog.tables.values():
+                for index in table.kept:
+                    if index.is_ready:
+                        self.ready_since.setdefault(index.index_id, ts)
+        if newest != self.view.state.catalog_ts:
+            self.report.add(
+                f"the newest catalog is of {newest}, and should be of {self.view.state.catalog_ts}"
+            )
+
+    def _load_garbage(self) -> None:
+        for key, _ in self._walk(self.view.dbs.garbage, "catalog"):
+            self.garbage.add((key[8:9], int.from_bytes(key[9:], "big")))
+
+    # ---- the log ----------------------------------------------------------------------
+
+    def _check_log(self) -> Counter[str]:
+        """Check the rows of the log and, for each write, the version it left."""
+        state = self.view.state
+        previous_ts, digest = state.horizon, None
+        counts: Counter[str] = Counter()
+        for number, (ts, data) in enumerate(read_rows(self.view, 0, 1 << 63)):
+            if number % _PROGRESS_EVERY == 0:
+                self.on_progress("log", number)
+            self.report.checked["log rows"] += 1
+            try:
+                row = decode_row(ts, data)
+            except StoreDamaged as error:
+                self.report.add(str(error))
+                previous_ts, digest = ts, data[:16]
+                continue
+            if row.previous_ts != previous_ts:
+                self.report.add(f"the log has a gap: {ts} follows {row.previous_ts}, found {previous_ts}")
+            if digest is not None and row.previous_digest != digest:
+                self.report.add(f"the log row of {ts} was written after another one than {previous_ts}")
+            for write in row.writes:
+                if (GARBAGE_TABLE, write.table) in self.garbage:
+                    continue
+                counts["written"] += write.kind != "delete"
+                counts["ended"] += write.kind != "insert"
+                self._check_logged(
+                    ts, document_key(write.table, write.internal_id), write.kind, write.checksum
+                )
+            previous_ts, digest = ts, data[:16]
+        if previous_ts != state.head:
+            self.report.add(f"the log ends at {previous_ts}, and the newest commit is {state.head}")
+        if digest is not None and digest != state.digest:
+            self.report.add(f"the last log row, of {previous_ts}, is not the one that was written")
+        return counts
+
+    def _check_logged(self, ts: Timestamp, key: bytes, kind: str, checksum: int) -> None:
+        name = encode_id(int.from_bytes(key[:4], "big"), key[4:])
+        dbs = self.view.dbs
+        if kind != "insert" and self.view.get(dbs.documents_history, key + pack_ts(ts)) is None:
+            self.report.add(f"commit {ts} ended a version of {name} that is missing from the history")
+        if kind == "delete":
+            return
+        row = self.view.get(dbs.documents, key)
+        if row is None or read_ts(row, 1) != ts:
+            row = None
+            with self.view.cursor(dbs.documents_history) as cursor:
+                if cursor.set_range(key + pack_ts(ts + 1)) and cursor.key()[:-8] == key:
+                    row = cursor.value()
+        if row is None or read_ts(row, 1) != ts:
+            self.report.add(f"the version of {name} that commit {ts} wrote is missing")
+        elif row_checksum(row) != checksum:
+            self.report.add(f"the version of {name} is not the one that commit {ts} wrote")
+
+    # ---- documents and indexes -----------------------------------------------------------
+
+    def _check_documents(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        table: TableInfo | None = None
+        expected: list[_Expected] = []
+        number = -1
+        for key, versions_of in self._timelines():
+            if int.from_bytes(key[:4], "big") != number:
+                self._check_counts(expected)
+                number = int.from_bytes(key[:4], "big")
+                table = self.catalog.by_number.get(number)
+                kept = () if table is None else table.kept
+                expected = [_Expected(index, self._since(index)) for index in kept]
+            if table is None:
+                continue  # dropped, or a stranger: `_check_strangers` says which
+            self.report.checked["documents"] += 1
+            for version in versions_of:
+                self.report.checked["versions of documents"] += 1
+                counts["written"] += version.ts > self.view.state.horizon
+                counts["ended"] += version.until is not None
+            self._check_timeline(key, versions_of)
+            for each in expected:
+                self._check_entries(each, key[4:], versions_of)
+        self._check_counts(expected)
+        self._check_empty_tables()
+        return counts
+
+    def _since(self, index: IndexInfo) -> Timestamp:
+        since = self.ready_since.get(index.index_id, self.view.state.head + 1)
+        return max(since, self.view.state.horizon)
+
+    def _timelines(self) -> Iterator[tuple[bytes, list[_Version]]]:
+        """Yield (document key, its versions from old to new) in key order."""
+        latest = self._walk(self.view.dbs.documents, "documents")
+        history = self._walk(self.view.dbs.documents_history, "history")
+        current, old = next(latest, None), next(history, None)
+        while current is not None or old is not None:
+            key = min(row[0][:20] for row in (current, old) if row is not None)
+            versions_of = []
+            while old is not None and old[0][:20] == key:
+                versions_of.append(self._version(key, old[1], read_ts(old[0], 20)))
+                old = next(history, None)
+            if current is not None and current[0] == key:
+                versions_of.append(self._version(key, current[1], None))
+                current = next(latest, None)
+            yield key, versions_of
+
+    def _version(self, key: bytes, row: bytes, until: Timestamp | None) -> _Version:
+        document: dict[str, Value] | None = None
+        name = encode_id(int.from_bytes(key[:4], "big"), key[4:]) if any(key[:4]) else key.hex()
+        try:
+            value = unpack(row_body(key, row))
+            if type(value) is dict and value.get("_id") == name:
+                document = value
+            else:
+                self.report.add(f"the document {name} holds another id")
+        except (StoreDamaged, InvalidValue) as error:
+            self.report.add(f"the document {name}: {error}")
+        return _Version(read_ts(row, 1), until, document)
+
+    def _check_timeline(self, key: bytes, versions_of: list[_Version]) -> None:
+        name = encode_id(int.from_bytes(key[:4], "big"), key[4:])
+        end: Timestamp = 0
+        created = {
+            version.document.get("_creationTime") for version in versions_of if version.document is not None
+        }
+        if len(created) > 1:
+            self.report.add(f"the document {name} has changed its creation time")
+        for version in versions_of:
+            if version.ts < end:
+                self.report.add(f"two versions of {name} are valid at {version.ts}")
+            if version.until is not None and not max(version.ts, self.view.state.horizon) < version.until:
+                self.report.add(f"a version of {name} ended at {version.until}, before it could be seen")
+            end = version.until or version.ts
+
+    def _check_entries(self, expected: _Expected, internal_id: bytes, versions_of: list[_Version]) -> None:
+        """Check the entries of one document in one index."""
+        index = expected.info
+        for key, begin, until in _entries_of(index.paths, internal_id, versions_of):
+            stem = index_prefix(index.index_id) + physical_key(key)
+            if until is None:
+                expected.latest += 1
+                value = self.view.get(self.view.dbs.index, stem)
+            elif until > expected.since:
+                expected.ended += 1
+                value = self.view.get(self.view.dbs.index_history, stem + pack_ts(until))
+            else:
+                continue
+            self.report.checked["index entries"] += 1
+            name = encode_id(index.table, internal_id)
+            if value is None:
+                if index.is_ready:
+                    self.report.add(f"index {index.name!r} has no entry for {name} as of {begin}")
+                else:
+                    expected.latest -= until is None
+            elif value != index_value(read_ts(value), key):
+                self.report.add(f"index {index.name!r} has a wrong key for {name} as of {begin}")
+            elif index.is_ready and not _is_since(read_ts(value), begin, expected.since):
+                self.report.add(f"index {index.name!r} shows {name} from {read_ts(value)} on, not {begin}")
+        if index.unique and index.is_ready:
+            self._check_unique(index, internal_id, versions_of[-1])
+
+    def _check_unique(self, index: IndexInfo, internal_id: bytes, newest: _Version) -> None:
+        if newest.until is not None or newest.document is None:
+            return
+        part = fields_part(index.paths, newest.document)
+        other = None if part is None else other_holder(self.view, index, part, internal_id)
+        if other is not None:
+            first, second = encode_id(index.table, internal_id), encode_id(index.table, other)
+            self.report.add(f"the unique index {index.name!r} has {first} and {second} under one key")
+
+    def _check_counts(self, expected: list[_Expected]) -> None:
+        """See that an index holds no more than what its documents account for."""
+        for each in expected:
+            index = each.info
+            prefix = index_prefix(index.index_id)
+            latest = sum(1 for _ in self._walk(self.view.dbs.index, "indexes", prefix))
+            ended = sum(
+                read_ts(key, len(key) - 8) > each.since
+                for key, _ in self._walk(self.view.dbs.index_history, "indexes", prefix)
+            )
+            self.report.checked["indexes"] += 1
+            if latest != each.latest:
+                self.report.add(f"index {index.name!r} has {latest} entries for {each.latest} documents")
+            if ended != each.ended:
+                self.report.add(f"index {index.name!r} has {ended} ended entries, not {each.ended}")
+
+    def _check_empty_tables(self) -> None:
+        """See that indexes of tables without any version of a document hold nothing."""
+        for table in self.catalog.tables.values():
+            with self.view.cursor(self.view.dbs.documents) as cursor:
+                prefix = document_key(table.number, b"")
+                has_rows = cursor.set_range(prefix) and cursor.key().startswith(prefix)
+            with self.view.cursor(self.view.dbs.documents_history) as cursor:
+                has_rows = has_rows or (cursor.set_range(prefix) and cursor.key().startswith(prefix))
+            if not has_rows:
+                self._check_counts([_Expected(index, self._since(index)) for index in table.kept])
+
+    def _check_strangers(self) -> None:
+        """See that nothing is stored for tables or indexes that neither exist nor wait to be cleared."""
+        dbs = self.view.dbs
+        for db, width in (
+            (dbs.documents, 4),
+            (dbs.documents_history, 4),
+            (dbs.index, 7),
+            (dbs.index_history, 7),
+        ):
+            with self.view.cursor(db) as cursor:
+                found = cursor.first()
+                while found:
+                    prefix = cursor.key()[:width]
+                    number = int.from_bytes(prefix, "big")
+                    if width == 4:
+                        known = number in self.catalog.by_number or (GARBAGE_TABLE, number) in self.garbage
+                    else:
+                        known = (
+                            self.catalog.index(number) is not None or (GARBAGE_INDEX, number) in self.garbage
+                        )
+                    if not known:
+                        what = "table" if width == 4 else "index"
+                        self.report.add(f"there are rows of {what} {number}, which does not exist")
+                    found = cursor.set_range((number + 1).to_bytes(width, "big"))
+
+
+def _entries_of(
+    paths: tuple[FieldPath, ...], internal_id: bytes, versions_of: list[_Version]
+) -> list[tuple[bytes, Timestamp, Timestamp | None]]:
+    """Return (key, begin, until) of the entries that a document's versions call for."""
+    entries: list[tuple[bytes, Timestamp, Timestamp | None]] = []
+    for version in versions_of:
+        if version.document is None or "_creationTime" not in version.document:
+            continue
+        key = index_key(paths, version.document, internal_id)
+        if entries and entries[-1][0] == key and entries[-1][2] == version.ts:
+            entries[-1] = (key, entries[-1][1], version.until)
+        else:
+            entries.append((key, version.ts, version.until))
+    return entries
+
+
+def _is_since(found: Timestamp, begin: Timestamp, visible: Timestamp) -> bool:
+    """Whether an entry that says `found` is right for all snapshots from `visible` on."""
+    return found == begin if begin > visible else found <= visible
+
+
+def main() -> None:
+    def tell(stage: str, done: int) -> None:
+        sys.stdout.write(json.dumps({"stage": stage, "done": done}) + "\n")
+        sys.stdout.flush()
+
+    report = verify_folder(Path(sys.argv[1]), tell)
+    sys.stdout.write(json.dumps(report.to_json()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
