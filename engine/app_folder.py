@@ -29,7 +29,9 @@ def read_app_folder(folder: Path) -> list[Module]:
         raise InvalidAppFolder(f"{folder} holds no function modules; add one, for example posts.py")
     total = sum(len(module.source) for module in modules)
     if total > CODE_BYTES_MAX:
-        raise InvalidAppFolder(f"{folder} holds {total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed")
+        raise InvalidAppFolder(
+            f"{folder} holds {total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed"
+        )
     return modules
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from os.path import commonprefix
 from typing import Generic, TypeVar
 
 import attrs
@@ -26,12 +25,14 @@ class IntervalIndex(Generic[Owner]):
     """A multiset of (index id, start, end) -> owners."""
 
     _buckets: dict[tuple[int, bytes], SortedDict] = attrs.field(factory=dict, init=False)
-    _lengths: dict[int, Counter[int]] = attrs.field(factory=dict, init=False)  # prefix lengths in use, per index
+    _lengths: dict[int, Counter[int]] = attrs.field(
+        factory=dict, init=False
+    )  # prefix lengths in use, per index
 
     def add(self, index_id: int, start: bytes, end: bytes, owner: Owner) -> None:
         """Register `owner` for keys in [start, end). Registering twice is the same as once."""
         assert start < end, (start, end)
-        prefix = commonprefix((start, end))
+        prefix = _common_prefix(start, end)
         bucket = self._buckets.get((index_id, prefix))
         if bucket is None:
             bucket = self._buckets[index_id, prefix] = SortedDict()
@@ -40,7 +41,7 @@ class IntervalIndex(Generic[Owner]):
 
     def discard(self, index_id: int, start: bytes, end: bytes, owner: Owner) -> None:
         """Take back an `add`. Raises `KeyError` for what was not added."""
-        prefix = commonprefix((start, end))
+        prefix = _common_prefix(start, end)
         bucket = self._buckets[index_id, prefix]
         ends = bucket[start]
         owners = ends[end]
@@ -77,3 +78,12 @@ class IntervalIndex(Generic[Owner]):
     def __len__(self) -> int:
         """The number of distinct intervals."""
         return sum(len(ends) for bucket in self._buckets.values() for ends in bucket.values())
+
+
+def _common_prefix(start: bytes, end: bytes) -> bytes:
+    length = 0
+    for a, b in zip(start, end, strict=False):
+        if a != b:
+            break
+        length += 1
+    return start[:length]

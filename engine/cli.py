@@ -1,0 +1,97 @@
+"""The command line. Every error a person can cause is one line that says what to do."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from engine.app_folder import InvalidAppFolder
+from engine.dev import DevOptions, run_dev
+from engine.report import Report
+from engine.server import CannotListen
+from sandbox.doctor import examine
+from sandbox.pool import PoolFailed
+from storage import StoreError
+
+DEFAULT_PORT = 3210  # where a front end configured for a local Convex deployment looks
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("tidewell"), prog_name="tidewell")
+def main() -> None:
+    """Tidewell: a reactive backend whose functions are plain Python.
+
+    Start with `tidewell dev APP`, where APP is a folder of function modules.
+    """
+
+
+@main.command()
+@click.argument("app", type=click.Path(path_type=Path), default=Path("functions"))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Data folder.  [default: .tidewell beside APP]")
+@click.option(
+    "--page", type=click.Path(path_type=Path), help="Static files for /.  [default: page beside APP, if any]"
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show every query that runs, also those that log nothing."
+)
+def dev(app: Path, host: str, port: int, data: Path | None, page: Path | None, verbose: bool) -> None:
+    """Serve the functions in APP, push again on every save, and show their logs."""
+    beside = app.resolve().parent
+    options = DevOptions(
+        app=app,
+        data=data if data is not None else beside / ".tidewell",
+        host=host,
+        port=port,
+        page=page if page is not None else (beside / "page" if (beside / "page").is_dir() else None),
+    )
+    if options.page is not None and not options.page.is_dir():
+        raise click.ClickException(f"--page {options.page} is not a folder")
+    console = Console(soft_wrap=True)
+    try:
+        trio.run(run_dev, options, Report(console, verbose))
+    except* (StoreError, CannotListen, InvalidAppFolder, PoolFailed) as errors:
+        raise click.ClickException(str(_first(errors))) from None
+
+
+@main.command()
+def doctor() -> None:
+    """Show which layers of the sandbox are in force on this machine, and why others are not.
+
+    Ends with status 1 when functions could not be run safely here.
+    """
+    diagnosis = examine()
+    table = Table("layer", "in force", "stops", box=None)
+    for layer in diagnosis.layers:
+        mark = "yes" if layer.is_in_force else "NO" if layer.is_mandatory else "no"
+        table.add_row(layer.name, mark, layer.does + (f" ({layer.why_not})" if layer.why_not else ""))
+    console = Console()
+    console.print(table)
+    for attempt, stopped in diagnosis.attempts.items():
+        if not stopped:
+            console.print(f"not stopped by the kernel: {attempt}", highlight=False)
+    if not diagnosis.would_serve:
+        raise click.ClickException(f"workers would not serve here: {diagnosis.fault}")
+    console.print(
+        f"{len(diagnosis.attempts)} attempts to get out were all stopped; workers serve here.",
+        highlight=False,
+    )
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner

@@ -1,0 +1,90 @@
+"""Code versions: the pushed source of an app, named by its content.
+
+A version is the files as pushed, what a worker said of them (the analysis), and
+the clock and the seed of the import phase, which every later run of the same
+version must see again. The engine keeps the source as opaque bytes: it never
+parses, compiles or imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+import msgspec
+
+from sandbox.analysis import Analysis, FunctionSpec, decode_analysis
+from sandbox.frames import Load, Module
+
+CODE_BYTES_MAX: Final = 8 * 2**20  # function-semantics 19.1, code per deployment
+MODULE_BYTES_MAX: Final = 256 * 2**10  # sandbox-threat-model 4, compile step
+
+
+@attrs.frozen
+class CodeVersion:
+    hash: str  # 64 hex digits of SHA-256 over the files
+    modules: tuple[Module, ...]  # sorted by path
+    analysis: bytes
+    now_ms: int  # when it was first pushed
+    seed: bytes  # of the import phase
+    described: Analysis
+    functions: Mapping[str, FunctionSpec]  # by canonical path
+
+    def load_frame(self) -> Load:
+        return Load(
+            code=self.hash,
+            modules=list(self.modules),
+            analyse=False,
+            now_ms=self.now_ms,
+            seed=self.seed,
+            analysis=self.analysis,
+        )
+
+
+class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The form in which a version is kept in the store."""
+
+    modules: list[Module]
+    analysis: bytes
+    now_ms: int
+    seed: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Stored)
+
+
+def hash_modules(modules: Sequence[Module]) -> str:
+    """Return the name of a version: SHA-256 over its files in order of their paths, lengths included."""
+    digest = hashlib.sha256()
+    for module in sorted(modules, key=lambda module: module.path):
+        for part in (module.path.encode(), module.source):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def make_version(modules: Sequence[Module], analysis: bytes, now_ms: int, seed: bytes) -> CodeVersion:
+    """Put a version together. Raises `InvalidAnalysis` if a worker sent nonsense as the analysis."""
+    ordered = tuple(sorted(modules, key=lambda module: module.path))
+    described = decode_analysis(analysis)
+    return CodeVersion(
+        hash=hash_modules(ordered),
+        modules=ordered,
+        analysis=analysis,
+        now_ms=now_ms,
+        seed=seed,
+        described=described,
+        functions={spec.path: spec for spec in described.functions},
+    )
+
+
+def encode_version(code: CodeVersion) -> bytes:
+    return _encoder.encode(_Stored(list(code.modules), code.analysis, code.now_ms, code.seed))
+
+
+def decode_version(data: bytes) -> CodeVersion:
+    stored = _decoder.decode(data)
+    return make_version(stored.modules, stored.analysis, stored.now_ms, stored.seed)

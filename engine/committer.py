@@ -1,0 +1,248 @@
+"""The committer: decides the order of commits, and makes them durable in groups.
+
+A proposal is *accepted* the moment its reads are found not to have been written
+since its snapshot: it gets the next timestamp, enters the write log, and later
+proposals are judged against it. It is *committed* when the store has synced the
+group it travels in. Between the two it is visible to executions only as an
+overlay, and to nobody outside the engine.
+
+**The commit point** is the return of `Store.commit`. Before it, a fault takes back
+every accepted proposal; after it, nothing can. If the store cannot tell which side
+of it we are on, `CommitOutcomeUnknown` ends the process, and recovery reads the
+answer from the disk (`function-semantics.md` T6).
+
+Invariants:
+
+* Timestamps rise strictly, over restarts too.
+* Every accepted proposal was checked against every proposal accepted before it
+  and after its snapshot: durable or not, in one write log.
+* `head_ts` moves only after the group is durable, and announcing happens in the
+  same step of the event loop as the move: nobody sees a head without its
+  invalidations.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from engine.backend import BackendFault
+from engine.clock import Clock
+from engine.promise import Promise
+from storage import (
+    CatalogChange,
+    Commit,
+    Entry,
+    IndexKey,
+    OutOfRetention,
+    ReadSet,
+    Store,
+    StoreError,
+    Timestamp,
+    WriteLog,
+    WriteSet,
+)
+
+GROUP_MAX: Final = 1000  # commits in one sync; 18 µs each at this size (performance-notes 1), 64 would be 39
+WRITE_LOG_SPAN_NS: Final = 60 * 10**9  # the write log reaches back at least 30 s (T7)
+
+
+@attrs.frozen
+class Overtaken(Exception):
+    """A commit wrote what the proposal had read (or the log cannot rule it out)."""
+
+    conflict_ts: Timestamp | None  # of the commit in the way; None when the log no longer reaches back
+
+
+class Rows(Protocol):
+    def __call__(self, begin_ts: Timestamp, commit_ts: Timestamp) -> Iterable[tuple[bytes, bytes | None]]:
+        """Return the private rows to write with the commit."""
+
+
+class Record(Protocol):
+    def __call__(self, begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
+        """Return the commit's log record."""
+
+
+def _no_rows(begin_ts: Timestamp, commit_ts: Timestamp) -> Iterable[tuple[bytes, bytes | None]]:
+    return ()
+
+
+def _no_record(begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
+    return b""
+
+
+@attrs.frozen
+class View:
+    """What an execution saw: the snapshot at `begin_ts` with the commits `over` applied on top."""
+
+    begin_ts: Timestamp
+    over: frozenset[Timestamp] = frozenset()
+
+    @property
+    def newest(self) -> Timestamp:
+        return max(self.over, default=self.begin_ts)
+
+
+@attrs.frozen
+class Proposal:
+    """A transaction that ran and would like to be committed."""
+
+    view: View
+    reads: ReadSet
+    writes: WriteSet
+    code: str | None  # the code version it ran; None for the engine's own transactions
+    record: Record = _no_record
+    rows: Rows = _no_rows
+    catalog: CatalogChange | None = None
+
+
+@attrs.frozen(eq=False)
+class Accepted:
+    ts: Timestamp
+    writes: WriteSet
+    commit: Commit
+    keys: tuple[IndexKey, ...]
+    durable: Promise[
+        Timestamp
+    ]  # kept with `ts`, or failed with `BackendFault` when the store refused the group
+
+
+@attrs.define(eq=False)
+class Committer:
+    """One per deployment. `run` must be running for anything to become durable."""
+
+    _store: Store
+    write_log: WriteLog
+    _clock: Clock
+    _announce: Callable[[Timestamp, Iterable[IndexKey]], None]
+    active_code: str | None = None
+    _accepted: deque[Accepted] = attrs.field(factory=deque, init=False)  # not yet durable, oldest first
+    _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _closing: bool = attrs.field(default=False, init=False)
+    _newest: Timestamp = attrs.field(default=0, init=False)
+    _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
+    head_ts: Timestamp = attrs.field(default=0, init=False)
+    syncs: int = attrs.field(default=0, init=False)  # groups written, for tests and metrics
+    commits: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.head_ts = self._newest = self._store.head_ts
+
+    # ---- before the commit point ---------------------------------------------
+
+    @property
+    def accepted_ts(self) -> Timestamp:
+        """The newest accepted timestamp, durable or not."""
+        return self._accepted[-1].ts if self._accepted else self.head_ts
+
+    def overlay(self) -> list[Accepted]:
+        """Return what is accepted and not yet durable, oldest first: the overlay over `head_ts`."""
+        return list(self._accepted)
+
+    def check(self, view: View, reads: ReadSet, code: str | None) -> None:
+        """Raise `Overtaken` unless what was read from `view` still stands, all accepted commits counted."""
+        if code is not None and code != self.active_code:
+            raise Overtaken(None)
+        if not self._lost.isdisjoint(view.over):
+            raise Overtaken(None)
+        after = view.begin_ts
+        try:
+            while (conflict := self.write_log.find_conflict(reads, after)) is not None:
+                if conflict.ts not in view.over:
+                    raise Overtaken(conflict.ts)
+                after = conflict.ts
+        except OutOfRetention:
+            raise Overtaken(None) from None
+
+    def accept(self, proposal: Proposal) -> Accepted:
+        """Give `proposal` its place in the order. Synchronous: nothing happens in between.
+
+        Raises:
+          Overtaken: run it again on a newer snapshot.
+          StoreError: the writes themselves are refused (a unique index, say).
+        """
+        self.check(proposal.view, proposal.reads, proposal.code)
+        begin_ts = (
+            self.accepted_ts
+        )  # nothing up to here wrote what was read: this is a snapshot it could have had
+        ts = max(self._clock.now_ns(), self._newest + 1)
+        keys = tuple(self._store.index_keys(proposal.writes, self._layers(), proposal.catalog))
+        commit = Commit(
+            ts=ts,
+            writes=proposal.writes.documents,
+            catalog=proposal.catalog or proposal.writes.catalog_change,
+            record=proposal.record(begin_ts, ts),
+            private=tuple(proposal.rows(begin_ts, ts)),
+        )
+        accepted = Accepted(ts, proposal.writes, commit, keys, Promise())
+        if keys:
+            self.write_log.append(Entry(ts, keys))
+        self._newest = ts
+        self._accepted.append(accepted)
+        self._wake.set()
+        return accepted
+
+    async def write_rows(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Commit private rows alone. Raises `BackendFault` when the store refuses them."""
+        kept = tuple(rows)
+        view = View(self.accepted_ts)
+        await self.accept(Proposal(view, ReadSet(), WriteSet(), None, rows=lambda *_: kept)).durable.wait()
+
+    def _layers(self) -> list[tuple[Timestamp, WriteSet]]:
+        return [(accepted.ts, accepted.writes) for accepted in self._accepted]
+
+    # ---- the commit point and after ----------------------------------------------
+
+    async def run(self) -> None:
+        """Write groups until `close` is called and nothing is left to write."""
+        while True:
+            if not self._accepted:
+                if self._closing:
+                    return
+                self._wake = trio.Event()
+                await self._wake.wait()
+                continue
+            group = [self._accepted[index] for index in range(min(len(self._accepted), GROUP_MAX))]
+            await self._write(group)
+
+    def close(self) -> None:
+        """Let `run` end once everything accepted is durable."""
+        self._closing = True
+        self._wake.set()
+
+    async def _write(self, group: list[Accepted]) -> None:
+        commits = [accepted.commit for accepted in group]
+        try:
+            # Not cancellable: a group half reported would be an outcome nobody knows.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._store.commit, commits)
+        except StoreError as error:
+            self._take_back(error)
+            return
+        self.syncs += 1
+        self.commits += len(group)
+        for accepted in group:
+            self._accepted.popleft()
+            self.head_ts = accepted.ts
+            self._announce(accepted.ts, accepted.keys)
+        for accepted in group:
+            accepted.durable.keep(accepted.ts)
+        self.write_log.trim(self.head_ts - WRITE_LOG_SPAN_NS)
+
+    def _take_back(self, error: StoreError) -> None:
+        """The store refused a group and wrote nothing. What was accepted later may have seen it: all fail.
+
+        Their entries stay in the write log: a conflict with a commit that failed is
+        spurious and permitted (T4).
+        """
+        fault = BackendFault("StoreRefused", str(error), transient=True)
+        refused = list(self._accepted)
+        self._accepted.clear()
+        self._lost.update(accepted.ts for accepted in refused)
+        for accepted in refused:
+            accepted.durable.fail(fault)

@@ -1,0 +1,222 @@
+"""A deployment: one folder, one store, its code, its workers. What `engine.backend.Backend` describes.
+
+This file puts the parts together and owns their lives; each decision is in the part.
+
+Folder:
+
+    store/        the LMDB environment
+    admin-key     the key that makes a caller an admin (mode 600)
+    cursor-key    the key that authenticates page cursors (mode 600)
+
+Shutdown: no new mutations; those under way settle; everything accepted becomes
+durable; workers end; the store closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+from engine.actions import ACTIONS_MAX, Actions
+from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
+from engine.backend import ActionOutcome, Call, MutationOutcome, QueryOutcome, Watch
+from engine.chance import Chance
+from engine.clock import Clock
+from engine.code import CodeVersion
+from engine.committer import Committer
+from engine.idempotency import Idempotency
+from engine.mutations import LANES as MUTATION_LANES
+from engine.mutations import Mutations
+from engine.push import OnProgress, Pusher, PushReport, load_active
+from engine.queries import Queries, QueryWatch
+from engine.query_lanes import LANES as QUERY_LANES
+from engine.query_lanes import QueryLanes
+from engine.runner import OnExecution, Runner
+from sandbox.frames import Module
+from sandbox.pool import WorkerPool
+from storage import Store, Timestamp, WriteLog
+
+WORKER_ENTRY: Final = "engine.guest:serve_guest"
+WORKERS: Final = MUTATION_LANES + QUERY_LANES + 1  # and one for a push
+ACTION_WORKERS: Final = ACTIONS_MAX * ACTION_DEPTH_MAX  # a bound, not a number that is started
+SWEEP_INTERVAL_S: Final = 3600.0  # of old idempotency rows
+
+
+@attrs.define(eq=False)
+class Deployment:
+    """Implements `engine.backend.Backend`. Make one with `open_deployment`, then keep `run` running."""
+
+    store: Store
+    admin_key: str
+    redacted: bool
+    _pools: tuple[WorkerPool, ...]
+    _committer: Committer
+    _idempotency: Idempotency
+    mutations: Mutations
+    queries: Queries
+    _query_lanes: QueryLanes
+    _actions: Actions
+    _pusher: Pusher
+    _clock: Clock
+    code: CodeVersion | None
+
+    # ---- as a backend ---------------------------------------------------------------
+
+    @property
+    def head_ts(self) -> Timestamp:
+        return self._committer.head_ts
+
+    async def query(self, call: Call, *, ts: Timestamp | None = None) -> QueryOutcome:
+        return await self.queries.query(call, ts)
+
+    async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
+        return await self.mutations.mutate(call, idempotency)
+
+    async def act(self, call: Call) -> ActionOutcome:
+        return await self._actions.act(call)
+
+    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> QueryWatch:
+        return self.queries.watch(call, journal, doorbell)
+
+    async def evaluate(self, watches: Sequence[Watch], ts: Timestamp) -> list[QueryOutcome]:
+        ours = [watch for watch in watches if isinstance(watch, QueryWatch)]
+        assert len(ours) == len(watches), watches
+        return await self.queries.evaluate(ours, ts)
+
+    # ---- as a thing with a life --------------------------------------------------------
+
+    async def push(self, modules: Sequence[Module], on_progress: OnProgress) -> PushReport:
+        """Make `modules` the active code. Raises `PushFailed`; the version before stays in force then."""
+        return await self._pusher.push(modules, self.code, on_progress)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `close` has been called and everything has settled, then close the store."""
+        try:
+            async with trio.open_nursery() as helpers:
+                for pool in self._pools:
+                    await helpers.start(pool.run)
+                helpers.start_soon(self._query_lanes.run)
+                helpers.start_soon(self.queries.run_timers)
+                helpers.start_soon(self._sweep)
+                async with trio.open_nursery() as writers:
+                    writers.start_soon(self._committer.run)
+                    task_status.started()
+                    await self.mutations.run()
+                    self._committer.close()
+                helpers.cancel_scope.cancel()
+        finally:
+            self.store.close()
+
+    def close(self) -> None:
+        """Begin the end: `run` returns when what is under way has settled."""
+        self.mutations.close()
+
+    def _activate(self, code: CodeVersion, ts: Timestamp) -> None:
+        self.code = code
+        self._committer.active_code = code.hash
+        for pool in self._pools:
+            pool.retire_all()
+        self.queries.switch_code(ts)
+
+    async def _sweep(self) -> None:
+        """Remove idempotency rows that are past their time, a bounded step at a time."""
+        while True:
+            await trio.sleep(SWEEP_INTERVAL_S)
+            while rows := self._idempotency.expired_rows(self._clock.now_ns()):
+                await self._committer.write_rows(rows)
+
+
+def open_deployment(
+    folder: Path,
+    *,
+    clock: Clock,
+    chance: Chance,
+    on_execution: OnExecution,
+    production: bool = False,
+) -> Deployment:
+    """Open the deployment in `folder`, made if need be.
+
+    Raises:
+      StoreError: the folder cannot be used; one line says why and what to do.
+    """
+    store = Store.open(folder / "store")
+    try:
+        return _assemble(folder, store, clock, chance, on_execution, production)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _assemble(
+    folder: Path, store: Store, clock: Clock, chance: Chance, on_execution: OnExecution, production: bool
+) -> Deployment:
+    cursor_key = _kept_secret(folder / "cursor-key")
+    argument = json.dumps({"store": str(folder / "store"), "cursor_key": cursor_key})
+    pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=WORKERS, clock=clock)
+    # An action holds its worker while it waits for the calls it makes, so it must not take one of theirs.
+    action_pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=ACTION_WORKERS, clock=clock)
+    runner = Runner(store, pool, production)
+    write_log = WriteLog(horizon=store.head_ts)
+    code = load_active(store)
+
+    def current_code() -> CodeVersion | None:
+        return deployment.code
+
+    query_lanes = QueryLanes(runner, clock, chance, current_code, on_execution)
+    queries = Queries(query_lanes.run_query, write_log, lambda: committer.head_ts, clock)
+    committer = Committer(store, write_log, clock, queries.announce, code.hash if code else None)
+    idempotency = Idempotency(store)
+    mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution)
+    actions = Actions(
+        Runner(store, action_pool, production),
+        clock,
+        chance,
+        current_code,
+        lambda call: queries.query(call, None),
+        lambda call: mutations.mutate(call, None),
+        on_execution,
+    )
+    pusher = Pusher(
+        store,
+        pool,
+        committer,
+        clock,
+        chance,
+        lambda version, ts: deployment._activate(version, ts),
+        mutations.hold,
+    )
+    deployment = Deployment(
+        store=store,
+        admin_key=_kept_secret(folder / "admin-key"),
+        redacted=production,
+        pools=(pool, action_pool),
+        committer=committer,
+        idempotency=idempotency,
+        mutations=mutations,
+        queries=queries,
+        query_lanes=query_lanes,
+        actions=actions,
+        pusher=pusher,
+        clock=clock,
+        code=code,
+    )
+    return deployment
+
+
+def _kept_secret(path: Path) -> str:
+    """Return the secret in `path`, drawn and written on first use, readable by its owner alone."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        secret = secrets.token_hex(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret + "\n")
+        return secret

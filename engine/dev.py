@@ -1,0 +1,131 @@
+"""`tidewell dev`: one deployment from a folder of functions, pushed again on every save.
+
+The server answers while a push is under way or broken: the last good code stays in
+force, and what is wrong is printed with file and line. Everything that is printed
+goes through one `Report`, so that nothing else needs to know about terminals.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+import watchfiles
+
+from engine.app_folder import InvalidAppFolder, is_module_file, read_app_folder
+from engine.auth import Authenticator
+from engine.backend import Call
+from engine.chance import SystemChance
+from engine.clock import SystemClock
+from engine.deployment import Deployment, open_deployment
+from engine.guest_outcomes import GuestOutcome
+from engine.push import PushFailed
+from engine.report import Report
+from engine.runner import Lost
+from engine.server import ServerOptions, serve
+from engine.site import StaticSite
+from sandbox import frames
+
+BROWSER_CLIENT: Final = Path(__file__).parent / "static" / "tidewell.js"
+DEBOUNCE_MS: Final = 100  # editors write a file in several steps; a push sees the last
+
+
+@attrs.frozen
+class DevOptions:
+    app: Path
+    data: Path
+    host: str
+    port: int
+    page: Path | None  # static files served at /
+
+
+async def run_dev(options: DevOptions, report: Report) -> None:
+    """Serve until SIGINT or SIGTERM, then end in order.
+
+    Raises:
+      StoreError, CannotListen, InvalidAppFolder: before anything was served; one line each.
+    """
+    read_app_folder(options.app)  # a wrong folder is told before a data folder is made for it
+    clock, chance = SystemClock(), SystemChance()
+
+    def on_execution(call: Call, kind: frames.Kind, ended: GuestOutcome | Lost, seconds: float) -> None:
+        report.execution(call, kind, ended, seconds)
+
+    deployment = open_deployment(options.data, clock=clock, chance=chance, on_execution=on_execution)
+    files = {"/tidewell.js": BROWSER_CLIENT}
+    server_options = ServerOptions(
+        site=StaticSite(options.page, files),
+        authenticator=Authenticator(deployment.admin_key),
+        clock=clock,
+        chance=chance,
+        instance_name=options.app.resolve().parent.name,
+        version=version("tidewell"),
+    )
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(deployment.run)
+            try:
+                async with trio.open_nursery() as front:
+                    [address, *_] = await front.start(
+                        serve, deployment, options.host, options.port, server_options
+                    )
+                    pusher = _Pusher(deployment, options.app, report)
+                    front.start_soon(pusher.watch)  # first, or a save during the first push would be missed
+                    await pusher.push()
+                    report.serving(options.app, address.url, options.data)
+                    await _wait_for_end(signals, report)
+                    pusher.is_over.set()
+                    front.cancel_scope.cancel()
+            finally:
+                deployment.close()
+    report.stopped()
+
+
+async def _wait_for_end(signals: AsyncIterator[int], report: Report) -> None:
+    async for number in signals:
+        report.stopping(signal.Signals(number).name)
+        return
+
+
+@attrs.define(eq=False)
+class _Pusher:
+    """Brings the folder into force: once at the start, and again whenever a module of it has changed."""
+
+    deployment: Deployment
+    app: Path
+    report: Report
+    # Ends the thread that waits for the folder; cancelling alone would wait for that thread's own time-out.
+    is_over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _turn: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+
+    async def push(self) -> None:
+        async with self._turn:
+            try:
+                modules = await trio.to_thread.run_sync(read_app_folder, self.app)
+                pushed = await self.deployment.push(modules, self.report.progress)
+            except InvalidAppFolder as error:
+                self.report.push_failed([str(error)], has_code=self.deployment.code is not None)
+            except PushFailed as error:
+                self.report.push_failed(error.problems, has_code=self.deployment.code is not None)
+            else:
+                self.report.pushed(pushed)
+
+    async def watch(self) -> None:
+        root = self.app.resolve()
+
+        def is_relevant(_: watchfiles.Change, path: str) -> bool:
+            return is_module_file(root, Path(path))
+
+        async for _ in watchfiles.awatch(
+            root,
+            watch_filter=is_relevant,
+            step=DEBOUNCE_MS // 2,
+            debounce=DEBOUNCE_MS * 4,
+            stop_event=self.is_over,
+        ):
+            await self.push()

@@ -1,0 +1,280 @@
+"""A push: from a folder's files to the active code version, or to nothing at all.
+
+In order: a worker compiles and describes the code; new indexes of existing tables
+are declared and filled while the old code goes on serving; the documents that exist
+are checked against the new schema; then one commit switches code and schema
+together. Whatever fails before that commit leaves the old version in force.
+
+**The switch** happens with writes held: the lanes have run dry and everything
+accepted is durable. Only documents written since the long check began are checked
+again, so the pause is short, and no document can slip in that breaks the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from itertools import islice
+from typing import Final
+
+import attrs
+import trio
+
+from engine.chance import Chance
+from engine.clock import Clock
+from engine.code import CodeVersion, decode_version, encode_version, hash_modules, make_version
+from engine.committer import Committer, Proposal, View
+from sandbox.analysis import InvalidAnalysis
+from sandbox.frames import Load, Loaded, LoadFailed, Module, SourceError
+from sandbox.pool import PoolFailed, WorkerLost, WorkerPool
+from storage import (
+    CatalogChange,
+    IndexInfo,
+    Interval,
+    ReadSet,
+    Store,
+    StoreError,
+    TableInfo,
+    Timestamp,
+    WriteSet,
+)
+from tidewell.errors import ValidationFailed
+from tidewell.ids import INTERNAL_ID_BYTES
+from tidewell.schema import Schema, Table
+from tidewell.validators import Scope, check
+from tidewell.values import unpack_trusted
+
+CODE_PREFIX: Final = b"code/version/"
+ACTIVE_KEY: Final = b"code/active"
+STEP: Final = 1000  # documents checked or indexed in one go off the event loop
+
+OnProgress = Callable[[str], None]
+NO_SCHEMA: Final = Schema({})
+EVERYTHING: Final = Interval(b"", b"\xff" * (INTERNAL_ID_BYTES + 1))  # of an index by id
+
+
+class PushFailed(Exception):
+    """Nothing changed. `problems` are for people: each names a file and line, or a document."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+@attrs.frozen
+class PushReport:
+    code: CodeVersion
+    changed: bool  # False when this very version was active already
+    warnings: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class Pusher:
+    _store: Store
+    _pool: WorkerPool
+    _committer: Committer
+    _clock: Clock
+    _chance: Chance
+    _activate: Callable[[CodeVersion, Timestamp], None]
+    _hold_writes: Callable[[], AbstractAsyncContextManager[None]]
+    _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+
+    async def push(
+        self, modules: Sequence[Module], active: CodeVersion | None, on_progress: OnProgress
+    ) -> PushReport:
+        """Make `modules` the active version. Raises `PushFailed`, and then nothing has changed."""
+        async with self._one_at_a_time:
+            if active is not None and active.hash == hash_modules(modules):
+                return PushReport(active, changed=False)
+            code = await self._describe(modules)
+            schema = code.described.read_schema() or NO_SCHEMA
+            added: list[int] = []
+            try:
+                added = await self._declare_indexes(schema)
+                await self._fill_indexes(added, on_progress)
+                checked_ts = await self._check_documents(schema, on_progress)
+                async with self._hold_writes():
+                    warnings = await self._switch(code, schema, checked_ts)
+            except (PushFailed, StoreError) as error:
+                await self._withdraw_indexes(added)
+                problems = error.problems if isinstance(error, PushFailed) else [str(error)]
+                raise PushFailed(problems) from None
+            return PushReport(code, changed=True, warnings=(*code.described.notes, *warnings))
+
+    # ---- the code -----------------------------------------------------------------
+
+    async def _describe(self, modules: Sequence[Module]) -> CodeVersion:
+        """Have a worker compile and import the code. Files pushed before keep their seed and clock."""
+        known = self._store.private_get(CODE_PREFIX + hash_modules(modules).encode())
+        if known is not None:
+            return decode_version(known)
+        now_ms, seed = int(self._clock.now_ms()), self._chance.token(32)
+        frame = Load(
+            code=hash_modules(modules), modules=list(modules), analyse=True, now_ms=now_ms, seed=seed
+        )
+        try:
+            async with self._pool.lease() as worker:
+                reply = await worker.request(frame, wall_s=20.0, cpu_s=10.0)
+                if isinstance(reply, LoadFailed):
+                    raise PushFailed([_source_error(error) for error in reply.errors])
+                assert isinstance(reply, Loaded), reply
+                try:
+                    return make_version(modules, reply.analysis, now_ms, seed)
+                except InvalidAnalysis as error:
+                    worker.process.kill("protocol", str(error))
+                    raise PushFailed([f"the code could not be loaded: {error}"]) from None
+        except (WorkerLost, PoolFailed) as failure:
+            raise PushFailed([f"the code could not be loaded: {failure}"]) from None
+
+    # ---- indexes --------------------------------------------------------------------
+
+    async def _declare_indexes(self, schema: Schema) -> list[int]:
+        """Add the new indexes of tables that exist already; return all that still have to be filled."""
+        catalog = self._store.catalog()
+        plan = catalog.plan()
+        waiting = []
+        for name, table in schema.tables.items():
+            info = catalog.tables.get(name)
+            if info is None:
+                continue
+            for index in table.indexes:
+                found = _find(info, index.name, index.fields, index.unique)
+                if found is None:
+                    found = plan.add_index(name, index.name, index.fields, unique=index.unique)
+                if not found.is_ready:
+                    waiting.append(found.index_id)
+        if change := plan.change():
+            async with self._hold_writes():
+                await self._commit(change)
+        return waiting
+
+    async def _fill_indexes(self, waiting: Iterable[int], on_progress: OnProgress) -> None:
+        for index_id in waiting:
+            backfill = self._store.backfill(index_id)
+            while not backfill.is_complete:
+                progress = await trio.to_thread.run_sync(backfill.step, STEP)
+                on_progress(f"index {progress}")
+
+    async def _withdraw_indexes(self, added: Iterable[int]) -> None:
+        plan = self._store.catalog().plan()
+        for index_id in added:
+            index = plan.catalog.index(index_id)
+            if index is not None and not index.is_ready:
+                plan.remove_index(index_id)
+        if change := plan.change():
+            async with self._hold_writes():
+                await self._commit(change)
+
+    # ---- documents ------------------------------------------------------------------
+
+    async def _check_documents(self, schema: Schema, on_progress: OnProgress) -> Timestamp:
+        """Check every document against the new schema; return the snapshot that was checked."""
+        if not schema.schema_validation:
+            return self._committer.head_ts
+        with self._store.snapshot() as snapshot:
+            for name, table in schema.tables.items():
+                info = snapshot.catalog.tables.get(name)
+                if info is None:
+                    continue
+                documents = snapshot.scan(info.by_id, EVERYTHING)
+                count = 0
+                while step := await trio.to_thread.run_sync(_next_documents, documents):
+                    for body in step:
+                        self._check(name, table, body)
+                    count += len(step)
+                    on_progress(f"checked {count:,} documents of {name}")
+            return snapshot.ts
+
+    def _check_changed(self, schema: Schema, since: Timestamp) -> None:
+        """Check the documents written after `since`, now that no more are being written."""
+        if not schema.schema_validation:
+            return
+        with self._store.snapshot() as snapshot:
+            tables = {info.by_id.index_id: info for info in snapshot.catalog.tables.values()}
+            changed = {key for entry in self._committer.write_log.entries_after(since) for key in entry.keys}
+            for index_id, key in changed:
+                info = tables.get(index_id)
+                if info is None or info.name not in schema.tables:
+                    continue
+                body = snapshot.get(info.number, key)  # the key of `by_id` is the internal id
+                if body is not None:
+                    self._check(info.name, schema.tables[info.name], body)
+
+    def _check(self, name: str, table: Table, body: bytes) -> None:
+        document = unpack_trusted(body)
+        fields = {key: value for key, value in document.items() if key not in ("_id", "_creationTime")}
+        try:
+            check(
+                table.document, fields, f"{name} {document['_id']}", Scope(self._table_number, coerces=False)
+            )
+        except ValidationFailed as error:
+            raise PushFailed([f"an existing document does not match the new schema: {error}"]) from None
+
+    def _table_number(self, name: str) -> int | None:
+        info = self._store.catalog().tables.get(name)
+        return info.number if info is not None else None
+
+    # ---- the switch -----------------------------------------------------------------
+
+    async def _switch(self, code: CodeVersion, schema: Schema, checked_ts: Timestamp) -> tuple[str, ...]:
+        self._check_changed(schema, checked_ts)
+        catalog = self._store.catalog()
+        plan = catalog.plan()
+        warnings = []
+        for name, info in catalog.tables.items():
+            declared = schema.tables[name].indexes if name in schema.tables else ()
+            wanted = {(index.name, index.fields, index.unique) for index in declared}
+            for index in info.indexes:
+                if (index.name, index.fields, index.unique) not in wanted:
+                    plan.remove_index(index.index_id)
+                    if index.is_ready and index.name not in {each.name for each in declared}:
+                        warnings.append(
+                            f"the index {index.name} of {name} is no longer in the schema and was removed"
+                        )
+            for index in info.indexes:
+                if (index.name, index.fields, index.unique) in wanted and not index.is_ready:
+                    plan.enable_index(index.index_id)
+        for name, table in schema.tables.items():
+            if name not in catalog.tables:
+                plan.create_table(name)
+                for new in table.indexes:
+                    plan.add_index(name, new.name, new.fields, unique=new.unique, state="ready")
+        plan.set_schema(code.hash)  # mutations read it, so none that began before can commit after
+        ts = await self._commit(
+            plan.change(),
+            (CODE_PREFIX + code.hash.encode(), encode_version(code)),
+            (ACTIVE_KEY, code.hash.encode()),
+        )
+        self._activate(code, ts)
+        return tuple(warnings)
+
+    async def _commit(self, change: CatalogChange, *rows: tuple[bytes, bytes | None]) -> Timestamp:
+        view = View(self._committer.head_ts)
+        proposal = Proposal(view, ReadSet(), WriteSet(), None, rows=lambda *_: rows, catalog=change)
+        return await self._committer.accept(proposal).durable.wait()
+
+
+def load_active(store: Store) -> CodeVersion | None:
+    """Return the version that was active when the store was last closed, or None."""
+    name = store.private_get(ACTIVE_KEY)
+    if name is None:
+        return None
+    data = store.private_get(CODE_PREFIX + name)
+    assert data is not None, name
+    return decode_version(data)
+
+
+def _find(info: TableInfo, name: str, fields: tuple[str, ...], unique: bool) -> IndexInfo | None:
+    for index in info.indexes:
+        if (index.name, index.fields, index.unique) == (name, fields, unique):
+            return index
+    return None
+
+
+def _next_documents(rows: Iterator[tuple[bytes, bytes, bytes]]) -> list[bytes]:
+    return [body for _, _, body in islice(rows, STEP)]
+
+
+def _source_error(error: SourceError) -> str:
+    place = f"{error.path}:{error.line}" if error.line else error.path
+    return f"{place}: {error.message}"

@@ -1,0 +1,133 @@
+"""Query lanes: the way of a query execution to a worker, several to a message.
+
+Executions queue up while the lanes are busy; a lane takes what has queued for the
+same snapshot. Queries share nothing and cannot conflict, so a lane is nothing but a
+bound on how many workers reruns may occupy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+from engine.backend import BackendFault, Call, Failure, QueryOutcome
+from engine.chance import Chance
+from engine.clock import Clock
+from engine.code import CodeVersion
+from engine.guest_outcomes import pack_claims
+from engine.promise import Promise
+from engine.queries import QueryKey, QueryRun
+from engine.runner import Lost, OnExecution, Runner
+from sandbox import frames
+from storage import Timestamp
+
+LANES: Final = 2
+BATCH_MAX: Final = 16  # a bound on how long the first of a message waits for the last
+CPU_PER_CALL_S: Final = 1.0  # backstops of sandbox-threat-model 7
+WALL_PER_BATCH_S: Final = 5.0
+NOT_READY: Final = "Could not find public function for {path!r}: no code has been pushed yet."
+
+
+@attrs.frozen(eq=False)
+class _Request:
+    call: Call
+    key: QueryKey
+    ts: Timestamp
+    done: Promise[QueryRun]
+
+
+@attrs.define(eq=False)
+class QueryLanes:
+    _runner: Runner
+    _clock: Clock
+    _chance: Chance
+    _code: Callable[[], CodeVersion | None]
+    _on_execution: OnExecution
+    _queue: deque[_Request] = attrs.field(factory=deque, init=False)
+    _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
+    messages: int = attrs.field(default=0, init=False)
+
+    async def run_query(self, call: Call, key: QueryKey, ts: Timestamp) -> QueryRun:
+        """Execute one query on the snapshot at `ts`. Raises `BackendFault` when no worker could."""
+        request = _Request(call, key, ts, Promise())
+        self._queue.append(request)
+        self._arrived.set()
+        return await request.done.wait()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(LANES):
+                nursery.start_soon(self._serve)
+
+    async def _serve(self) -> None:
+        while True:
+            batch = self._take()
+            if batch:
+                await self._run_batch(batch)
+            else:
+                self._arrived = trio.Event()
+                await self._arrived.wait()
+
+    def _take(self) -> list[_Request]:
+        batch: list[_Request] = []
+        while self._queue and len(batch) < BATCH_MAX and (not batch or self._queue[0].ts == batch[0].ts):
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _run_batch(self, batch: list[_Request]) -> None:
+        code = self._code()
+        if code is None:
+            for request in batch:
+                failure = Failure(NOT_READY.format(path=request.call.path) + "\n", kind="InvalidFunctionCall")
+                outcome = QueryOutcome(request.ts, None, b"null", (), None, failure, b"not ready")
+                request.done.keep(QueryRun(outcome, None))
+            return
+        calls = [self._frame(request) for request in batch]
+        self.messages += 1
+        started = self._clock.monotonic()
+        try:
+            results = await self._runner.run(
+                code,
+                calls,
+                begin_ts=batch[0].ts,
+                cpu_s=CPU_PER_CALL_S * len(calls),
+                wall_s=max(WALL_PER_BATCH_S, 2 * CPU_PER_CALL_S * len(calls)),
+            )
+        except BackendFault as fault:
+            for request in batch:
+                request.done.fail(fault)
+            return
+        except trio.Cancelled:
+            for request in batch:
+                request.done.fail(BackendFault("ShuttingDown", "the server is shutting down", transient=True))
+            raise
+        seconds = (self._clock.monotonic() - started) / len(batch)
+        for request, result in zip(batch, results, strict=True):
+            self._on_execution(request.call, "query", result, seconds)
+            if isinstance(result, Lost):
+                failure = Failure(f"{result.message}\n", kind=result.code)
+                outcome = QueryOutcome(request.ts, None, b"null", (), None, failure, result.kind.encode())
+                request.done.keep(QueryRun(outcome, None))
+            else:
+                run = QueryRun(
+                    result.as_query(request.ts), result.reads, "time" in result.observed, result.bucket_s
+                )
+                request.done.keep(run)
+
+    def _frame(self, request: _Request) -> frames.Call:
+        return frames.Call(
+            execution=self._chance.token(16).hex(),
+            kind="query",
+            path=request.call.path,
+            args=request.key.args,
+            identity=pack_claims(request.call.identity),
+            seed=self._chance.token(32),
+            now_ms=self._clock.now_ms(),
+            journal=request.key.journal,
+            internal=request.key.internal,
+        )

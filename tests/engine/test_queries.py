@@ -1,0 +1,295 @@
+"""Queries over a small world of versioned keys, with the real write log and interval index."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import attrs
+import pytest
+import trio
+
+from engine.backend import ANONYMOUS, BackendFault, Call, Failure, QueryOutcome
+from engine.queries import Queries, QueryKey, QueryRun, QueryWatch
+from storage import Entry, ReadSet, WriteLog
+from tidewell.values import wire_json
+
+INDEX = 7
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now_ns(self) -> int:
+        return int(self.seconds * 1e9)
+
+    def now_ms(self) -> float:
+        return self.seconds * 1e3
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def call(*keys: str, path: str = "world:read", flags: str = "") -> Call:
+    return Call(path, {"flags": flags, "keys": list(keys)}, ANONYMOUS, "0" * 16, "socket")
+
+
+@attrs.define
+class World:
+    """Keys with a history, queries that read a list of them, and a gate in front of every execution."""
+
+    clock: FakeClock = attrs.field(factory=FakeClock)
+    head: int = 0
+    history: dict[str, list[tuple[int, int]]] = attrs.field(factory=dict)
+    log: WriteLog = attrs.field(factory=lambda: WriteLog(horizon=0))
+    before_run: Callable[[int], object] | None = None
+    ran: list[tuple[str, ...]] = attrs.field(factory=list)
+    fault: BackendFault | None = None
+    queries: Queries = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.queries = Queries(self.run, self.log, lambda: self.head, self.clock)
+
+    def commit(self, **values: int) -> None:
+        ts = self.head + 10
+        keys = tuple((INDEX, key.encode()) for key in sorted(values))
+        for key, value in values.items():
+            self.history.setdefault(key, []).append((ts, value))
+        self.log.append(Entry(ts, keys))
+        self.head = ts
+        self.queries.announce(ts, keys)
+
+    def value_at(self, key: str, ts: int) -> int:
+        return next((value for when, value in reversed(self.history.get(key, [])) if when <= ts), 0)
+
+    async def run(self, asked: Call, key: QueryKey, ts: int) -> QueryRun:
+        names = asked.args["keys"]
+        self.ran.append(tuple(names))
+        await trio.lowlevel.checkpoint()
+        if self.before_run is not None:
+            self.before_run(ts)
+        if self.fault is not None:
+            raise self.fault
+        value = [self.value_at(name, ts) for name in names]
+        flags = asked.args["flags"]
+        failure = Failure("Uncaught ValueError: odd\n") if "fails" in flags else None
+        journal = "pinned" if "pages" in flags else None
+        outcome = QueryOutcome(ts, value, wire_json(value), (), journal, failure, wire_json(value))
+        reads = ReadSet.of([(INDEX, name.encode(), name.encode() + b"\0") for name in names])
+        return QueryRun(outcome, reads, "clock" in flags, 10 if "bucket" in flags else None)
+
+
+def counter() -> tuple[list[int], Callable[[], None]]:
+    rings: list[int] = []
+    return rings, lambda: rings.append(1)
+
+
+async def test_a_commit_elsewhere_neither_rings_nor_reruns() -> None:
+    world = World()
+    world.commit(a=1, b=1)
+    rings, ring = counter()
+    watch = world.queries.watch(call("a"), None, ring)
+    await world.queries.evaluate([watch], world.head)
+    world.commit(b=2)
+    assert watch.is_current
+    [outcome] = await world.queries.evaluate([watch], world.head)
+    assert (outcome.value, len(world.ran), rings) == ([1], 1, [])
+
+
+async def test_a_commit_inside_rings_and_many_watches_share_one_rerun() -> None:
+    world = World()
+    rings, ring = counter()
+    watches = [world.queries.watch(call("a"), None, ring) for _ in range(50)]
+    await world.queries.evaluate(watches, world.head)
+    world.commit(a=5)
+    assert len(rings) == 50
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert {tuple(outcome.value) for outcome in outcomes} == {(5,)}
+    assert len(world.ran) == 2
+
+
+async def test_a_commit_during_the_run_is_not_missed() -> None:
+    world = World()
+    rings, ring = counter()
+    watch = world.queries.watch(call("a"), None, ring)
+    begun = world.head
+
+    def interfere(ts: int) -> None:
+        if len(world.ran) == 1:
+            world.commit(a=9)
+
+    world.before_run = interfere
+    [old] = await world.queries.evaluate([watch], begun)
+    assert old.value == [0]
+    assert rings
+    assert not watch.is_current
+    [new] = await world.queries.evaluate([watch], world.head)
+    assert new.value == [9]
+
+
+async def test_an_older_snapshot_can_be_asked_for_without_losing_the_newer_outcome() -> None:
+    world = World()
+    world.commit(a=1)
+    world.commit(a=2)
+    assert (await world.queries.query(call("a"), None)).value == [2]
+    assert (await world.queries.query(call("a"), 10)).value == [1]
+    assert (await world.queries.query(call("a"), None)).value == [2]
+    assert len(world.ran) == 2
+
+
+async def test_simultaneous_callers_share_one_run() -> None:
+    world = World()
+    values: list[object] = []
+
+    async def ask() -> None:
+        values.append((await world.queries.query(call("a"), None)).value)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    assert values == [[0]] * 20
+    assert len(world.ran) == 1
+
+
+async def test_a_cancelled_runner_leaves_the_work_to_those_who_wait() -> None:
+    world = World()
+    values: list[object] = []
+
+    async def ask() -> None:
+        values.append((await world.queries.query(call("a"), None)).value)
+
+    async with trio.open_nursery() as nursery:
+        first = trio.CancelScope()
+
+        async def ask_and_hang_up() -> None:
+            with first:
+                await ask()
+
+        world.before_run = lambda ts: first.cancel() if len(world.ran) == 1 else None
+        nursery.start_soon(ask_and_hang_up)
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(ask)
+    assert [0] in values
+
+
+async def test_a_fault_reaches_every_caller_and_is_not_remembered() -> None:
+    world = World()
+    world.fault = BackendFault("NoWorker", "none", transient=True)
+    watches = [world.queries.watch(call(name), None, lambda: None) for name in ("a", "b")]
+    with pytest.raises(BackendFault):
+        await world.queries.evaluate(watches, world.head)
+    world.fault = None
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert [outcome.value for outcome in outcomes] == [[0], [0]]
+
+
+async def test_an_error_is_not_served_to_the_next_caller_but_stays_with_a_watch() -> None:
+    world = World()
+    asked = call("a", flags="fails")
+    await world.queries.query(asked, None)
+    await world.queries.query(asked, None)
+    assert len(world.ran) == 2
+    watch = world.queries.watch(asked, None, lambda: None)
+    await world.queries.evaluate([watch], world.head)
+    await world.queries.evaluate([watch], world.head)
+    assert len(world.ran) == 3
+    assert watch.is_current
+
+
+async def test_a_result_that_read_the_clock_grows_old_for_newcomers() -> None:
+    world = World()
+    asked = call("a", flags="clock")
+    await world.queries.query(asked, None)
+    await world.queries.query(asked, None)
+    assert len(world.ran) == 1
+    world.clock.seconds += 18
+    await world.queries.query(asked, None)
+    assert len(world.ran) == 2
+
+
+async def test_a_time_bucket_reruns_its_watchers_when_it_ends(autojump_clock: trio.testing.MockClock) -> None:
+    world = World()
+    rung = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.queries.run_timers)
+        watch = world.queries.watch(call("a", flags="bucket"), None, rung.set)
+        await world.queries.evaluate([watch], world.head)
+        started = trio.current_time()
+        await rung.wait()
+        assert trio.current_time() - started == pytest.approx(10)
+        assert not watch.is_current
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_page_is_pinned_for_its_watch_and_fresh_for_newcomers() -> None:
+    world = World()
+    asked = call("a", flags="pages")
+    watch = world.queries.watch(asked, None, lambda: None)
+    await world.queries.evaluate([watch], world.head)
+    assert watch.entry.key.journal == "pinned"
+    assert watch.is_current
+    newcomer = world.queries.watch(asked, None, lambda: None)
+    assert newcomer.entry is not watch.entry
+
+
+async def test_other_code_ends_every_outcome() -> None:
+    world = World()
+    rings, ring = counter()
+    watch = world.queries.watch(call("a"), None, ring)
+    await world.queries.evaluate([watch], world.head)
+    world.head += 10
+    world.queries.switch_code(world.head)
+    assert rings
+    await world.queries.evaluate([watch], world.head)
+    assert len(world.ran) == 2
+
+
+async def test_unwatched_results_stay_within_the_cache_bound() -> None:
+    world = World()
+    world.queries = Queries(world.run, world.log, lambda: world.head, world.clock, cache_bytes_max=5000)
+    for number in range(20):
+        await world.queries.query(call(f"key{number}"), None)
+    assert len(world.queries._entries) <= 4
+    assert len(world.queries._intervals) == len(world.queries._entries)
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_random_commits_and_watchers_always_agree_with_the_world(seed: int) -> None:
+    chance = random.Random(seed)
+    world = World()
+    names = "abcde"
+    world.before_run = lambda ts: (
+        world.commit(**{chance.choice(names): chance.randrange(100)}) if chance.random() < 0.3 else None
+    )
+    watches: list[QueryWatch] = []
+    asked: dict[QueryWatch, Call] = {}
+
+    async def session() -> None:
+        mine = []
+        for _ in range(chance.randrange(1, 4)):
+            wanted = call(*sorted(chance.sample(names, chance.randrange(1, 3))))
+            watch = world.queries.watch(wanted, None, lambda: None)
+            asked[watch] = wanted
+            mine.append(watch)
+        watches.extend(mine)
+        for _ in range(10):
+            ts = world.head
+            outcomes = await world.queries.evaluate(mine, ts)
+            for watch, outcome in zip(mine, outcomes, strict=True):
+                truth = [world.value_at(name, ts) for name in asked[watch].args["keys"]]
+                assert outcome.value == truth, f"seed {seed}"
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(session)
+    world.before_run = None
+    for watch in watches:
+        if watch.is_current:
+            assert watch.seen is not None
+            truth = [world.value_at(name, world.head) for name in asked[watch].args["keys"]]
+            assert watch.seen.value == truth, f"seed {seed}"
+        watch.close()
+    world.commit(**dict.fromkeys(names, 1000))
+    assert len(world.queries._intervals) == 0, f"seed {seed}"
