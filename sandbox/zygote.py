@@ -119,6 +119,7 @@ def main(engine: int) -> NoReturn:
 def _run(link: socket.socket, begin: control.Begin, engine: int) -> None:
     _forget_environment()
     entered = namespaces.enter() if begin.with_namespaces else namespaces.Entered()
+    namespaces.drop_bounding_set()
     process.die_with_parent(engine)  # once more: new credentials may have cleared it
     if "pid" in entered.spaces:
         _fork_into_namespace(link)

@@ -130,7 +130,6 @@ def move_to_root(entered: Entered) -> None:
 
 def drop_ids(entered: Entered) -> None:
     """Become a user that owns nothing, when we may, and hold no capability in any set."""
-    _drop_bounding_set()
     if is_privileged() and not entered.has_user_namespace:
         try:
             os.setgroups([])
@@ -156,8 +155,12 @@ def _find_unused_id() -> int:
 _UNUSED_ID: Final = _find_unused_id()
 
 
-def _drop_bounding_set() -> None:
-    """Drop every capability from the bounding set; one without privilege cannot, and can gain none."""
+def drop_bounding_set() -> None:
+    """Drop every capability from the bounding set, for all descendants. Called by the zygote.
+
+    What it holds itself it keeps: it needs some to change its workers' ids and root.
+    One without privilege can drop none, and gain none.
+    """
     for capability in range(64):
         try:
             if prctl(_PR_CAPBSET_READ, capability):

@@ -65,10 +65,12 @@ def no_writable_code() -> None:
     Foreign-function libraries may leave such pages behind; the filter stops new
     ones, this one the old.
     """
-    with open("/proc/self/maps", encoding="ascii", errors="replace") as file:
-        lines = file.readlines()
-    for line in lines:
+    with open("/proc/self/maps", "rb") as file:
+        text = file.read()
+    if b" rwx" not in text and b" -wx" not in text:
+        return
+    for line in text.splitlines():
         addresses, rights = line.split()[:2]
-        if "w" in rights and "x" in rights:
-            start, end = (int(part, 16) for part in addresses.split("-"))
+        if rights[1:3] == b"wx":
+            start, end = (int(part, 16) for part in addresses.split(b"-"))
             mprotect(start, end - start, _PROT_READ_WRITE)

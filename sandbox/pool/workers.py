@@ -117,7 +117,7 @@ class WorkerPool:
             self._nursery = nursery
             self._last_lease = self.clock.monotonic()
             try:
-                self._arrive(await self._start())  # a layer that is missing is named, before it is missed
+                self._arrive(await self.start_worker())  # names a missing layer; the next line only misses it
                 await self._prove_the_wall()
                 task_status.started()
                 nursery.start_soon(self._watch)
@@ -253,7 +253,7 @@ class WorkerPool:
     async def _start_in_background(self) -> None:
         try:
             await trio.sleep(self._limiter.delay_s(self.clock.monotonic()))
-            worker = await self._start()
+            worker = await self.start_worker()
         except PoolFailed as failure:
             self._starting -= 1
             self._has_failed(str(failure))
@@ -275,8 +275,8 @@ class WorkerPool:
         else:
             self._grow()
 
-    async def _start(self) -> Worker:
-        """Start a worker and return it ready. Raises `PoolFailed`."""
+    async def start_worker(self) -> Worker:
+        """Start a worker and return it ready, outside of the size. Raises `PoolFailed`."""
         zygote = await self._warm_zygote()
         process = await zygote.spawn()
         try:
