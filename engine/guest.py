@@ -14,6 +14,7 @@ from typing import NoReturn
 import attrs
 
 from sandbox.executor import Executor
+from sandbox.guest import prepare_process
 from sandbox.transaction import CannotServe, Database
 from sandbox.worker import Channel, serve
 from storage import Buffer, MapOutgrown, ReaderStale, SnapshotReader, Transaction, WriteSet
@@ -50,6 +51,7 @@ class _GuestStore:
 
 def serve_guest(channel: Channel, argument: str) -> NoReturn:
     """The entry of the zygote's workers. `argument` is the JSON that `engine.deployment` writes."""
+    prepare_process()
     settings = json.loads(argument)
     store = _GuestStore(settings["store"])
     handler = Executor(store.begin, cursor_key=bytes.fromhex(settings["cursor_key"]))

@@ -39,7 +39,7 @@ from sandbox.frames import (
     Refused,
     Run,
 )
-from sandbox.guest import GuestRuntime, prepare_process
+from sandbox.guest import GuestRuntime
 from sandbox.loader import App, LoadError, Modules, compile_app, with_analysis
 from sandbox.log_lines import LogLines
 from sandbox.meter import FUEL_DEFAULT
@@ -57,13 +57,14 @@ _TERMINATION_CODES: Final = {"fuel": "OutOfFuel", "depth": "CallDepth", "memory"
 class Executor:
     """One per worker; implements `sandbox.worker.RequestHandler`.
 
+    The process has gone through `sandbox.guest.prepare_process` before its first call.
+
     Args:
       open_database: gives each call its transaction.
       cursor_key: the deployment's key for cursors, at least 16 bytes.
     """
 
     def __init__(self, open_database: OpenDatabase, *, cursor_key: bytes) -> None:
-        prepare_process()
         self._open_database = open_database
         self._cursors = CursorCodec(cursor_key)
         self._sdk = build_module()
