@@ -28,7 +28,8 @@ LAYERS: Final = {
     "writable_code": "no page is both writable and executable",
     "namespaces": "own mount, process, network, IPC, UTS and cgroup namespaces",
     "empty_root": "the file system is an empty read-only directory",
-    "ids": "an unused user and group, no capabilities",
+    "ids": "an unused user and group",
+    "capabilities": "no capability in any set",
     "no_new_privileges": "no program can give privileges back",
     "landlock": "no right to files, TCP or scopes",
     "executable_gain": "the memory manager refuses new executable pages",
@@ -37,7 +38,16 @@ LAYERS: Final = {
     "filter": "eleven system calls are left",
 }
 MANDATORY: Final = frozenset(
-    {"descriptors", "limits", "writable_code", "no_new_privileges", "not_dumpable", "parent", "filter"}
+    {
+        "descriptors",
+        "limits",
+        "writable_code",
+        "capabilities",
+        "no_new_privileges",
+        "not_dumpable",
+        "parent",
+        "filter",
+    }
 )
 
 
@@ -101,6 +111,7 @@ def confine(plan: Plan) -> Report:
     put("namespaces", lambda: _namespaces_are_in_force(plan))
     put("empty_root", lambda: namespaces.move_to_root(plan.entered))
     put("ids", lambda: namespaces.drop_ids(plan.entered))
+    put("capabilities", namespaces.drop_capabilities)
     put("no_new_privileges", process.no_new_privileges)
     put("landlock", landlock.restrict)
     put("executable_gain", process.no_executable_gain)

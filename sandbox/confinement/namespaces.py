@@ -129,17 +129,15 @@ def move_to_root(entered: Entered) -> None:
 
 
 def drop_ids(entered: Entered) -> None:
-    """Become a user that owns nothing, when we may, and hold no capability in any set."""
-    if is_privileged() and not entered.has_user_namespace:
-        try:
-            os.setgroups([])
-            os.setresgid(_UNUSED_ID, _UNUSED_ID, _UNUSED_ID)
-            os.setresuid(_UNUSED_ID, _UNUSED_ID, _UNUSED_ID)
-        except OSError as error:
-            raise Unavailable(f"ids cannot be changed ({error.strerror})") from None
-    _clear_capabilities()
-    if is_privileged():
-        raise Unavailable("the worker would still be root")
+    """Become a user and a group that own nothing."""
+    if not is_privileged() or entered.has_user_namespace:
+        raise Unavailable("not privileged: a worker has the user of whoever started the server")
+    try:
+        os.setgroups([])
+        os.setresgid(_UNUSED_ID, _UNUSED_ID, _UNUSED_ID)
+        os.setresuid(_UNUSED_ID, _UNUSED_ID, _UNUSED_ID)
+    except OSError as error:
+        raise Unavailable(f"ids cannot be changed ({error.strerror})") from None
 
 
 def _find_unused_id() -> int:
@@ -169,7 +167,8 @@ def drop_bounding_set() -> None:
             break
 
 
-def _clear_capabilities() -> None:
+def drop_capabilities() -> None:
+    """Hold no capability in any set, which is allowed to everybody."""
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     try:

@@ -41,6 +41,8 @@ def test_one_without_privilege_has_every_mandatory_layer(mode: str) -> None:
     seen = run_as_nobody(mode)
     assert seen["kinds"] == {"echo": "answered", "open": "security", "spin": "cpu", "hog": "memory"}
     assert all(seen["layers"][name] for name in MANDATORY)
+    assert not seen["layers"]["ids"]
+    assert "not privileged" in seen["notes"]["ids"]
     assert seen["layers"].keys() == LAYERS.keys()
 
 
