@@ -159,8 +159,19 @@ def _begin(wire: _Wire, channel: Channel, open_database: Callable[[], int]) -> N
     if channel.attempt:
         selftest.attempt(channel.attempt)
         os._exit(STATUS_CLOSED)
+    sys.addaudithook(_refuse_to_open)
     _forget_garbage()
     wire.send(Ready(layers=report.in_force, notes=report.notes, txn_id=txn_id))
+
+
+def _refuse_to_open(event: str, arguments: tuple[object, ...]) -> None:
+    """Fail an `open` in Python already, before the kernel answers it by killing the process.
+
+    Nobody here opens files on purpose. The interpreter does on its own: to quote the line of
+    a syntax error, its parser opens whatever has the name of the source, and takes a failure in its stride.
+    """
+    if event == "open":
+        raise PermissionError("workers open no files")
 
 
 def _answer_requests(wire: _Wire, handler: RequestHandler) -> None:
