@@ -15,7 +15,7 @@ from sandbox.compiler import FILENAME_PREFIX, CompiledModule
 from sandbox.faults import Terminated
 from sandbox.frames import SourceError
 from sandbox.guest import GuestRuntime
-from sandbox.loader import App, LoadError, Modules, describe_app
+from sandbox.loader import App, ImportCycle, LoadError, Modules, describe_app
 from sandbox.sdk import Declared, GuestSchema, Members, meaning
 from sandbox.traces import describe
 from tidewell.annotations import to_validator
@@ -44,15 +44,22 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     functions: list[FunctionSpec] = []
     schema: Any = None
     errors: list[SourceError] = []
+    cycles: set[frozenset[str]] = set()
     for name, compiled in app.modules.items():
         try:
             namespace = modules.namespace(name)
             annotations = runtime.annotations(compiled, namespace)
             _resolve_classes(compiled, namespace, annotations)
-        except (Terminated, Exception) as error:
+        except ImportCycle as error:
+            if error.members not in cycles:
+                cycles.add(error.members)
+                errors.append(_located(error, compiled, app, runtime))
+            continue
+        except Terminated as error:
             errors.append(_located(error, compiled, app, runtime))
-            if isinstance(error, Terminated):
-                break
+            break
+        except Exception as error:
+            errors.append(_located(error, compiled, app, runtime))
             continue
         for handler_name, declared in _declared_in(compiled, namespace):
             try:

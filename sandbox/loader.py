@@ -41,6 +41,14 @@ class LoadError(Exception):
         super().__init__("; ".join(f"{error.path}:{error.line}: {error.message}" for error in self.errors))
 
 
+class ImportCycle(ImportError):
+    """Modules that import each other in a ring. The ring has one error, however many modules see it."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"import cycle: {' -> '.join(names)}; move what both need into a third module")
+        self.members = frozenset(names)
+
+
 @attrs.frozen
 class Function:
     """One function of a loaded app."""
@@ -96,8 +104,7 @@ class Modules:
     def namespace(self, name: str) -> dict[str, Any]:
         """Return the globals of a module, whose body has run."""
         if name in self._loading:
-            cycle = " -> ".join([*self._loading[self._loading.index(name) :], name])
-            raise ImportError(f"import cycle: {cycle}; move what both need into a third module")
+            raise ImportCycle([*self._loading[self._loading.index(name) :], name])
         if name not in self._namespaces:
             namespace = self._runtime.namespace(name)
             self._loading.append(name)

@@ -152,7 +152,7 @@ def test_several_pages_in_one_execution_have_an_end_each(app: GuestApp) -> None:
 def test_a_cursor_of_another_query_is_refused(app: GuestApp) -> None:
     cursor = app.query("rows:page", paginationOpts=options())["continueCursor"]
     flipped = ("A" if cursor[20] != "A" else "B").join((cursor[:20], cursor[21:]))
-    for opts, more in [
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (options(cursor=cursor), {"order": "desc"}),
         (options(cursor=cursor), {"above": 2}),
         (options(cursor=flipped), {}),
@@ -160,7 +160,8 @@ def test_a_cursor_of_another_query_is_refused(app: GuestApp) -> None:
         (options(cursor=""), {}),
         (options(cursor="é"), {}),
         (options(endCursor=cursor[:-4]), {}),
-    ]:
+    ]
+    for opts, more in cases:
         outcome = app.outcome("query", "rows:page", {"paginationOpts": opts, **more})
         assert outcome.code == "InvalidCursor"
         assert outcome.error.startswith("Uncaught InvalidCursor: ")

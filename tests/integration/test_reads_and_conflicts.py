@@ -127,7 +127,9 @@ def ranges(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     return index, steps
 
 
-operands = st.one_of(values.map(lambda value: {"value": value}), st.just({}))  # nothing stands for MISSING
+operands: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    values.map(lambda value: {"value": value}), st.just({})
+)  # nothing stands for MISSING
 
 
 def at(document: dict[str, Any], path: str) -> Any:

@@ -1,0 +1,301 @@
+"""Loading an app: what it describes, how modules find each other, and where mistakes are reported."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import pytest
+
+from sandbox.analysis import Analysis, FunctionSpec, InvalidAnalysis, decode_analysis, encode_analysis
+from sandbox.frames import Load, Loaded, LoadFailed
+from tidewell import v
+from tidewell.validator_json import to_json
+
+from .guest_app import GuestApp, modules_of
+
+
+@pytest.fixture
+def app() -> GuestApp:
+    return GuestApp({})
+
+
+def errors_of(app: GuestApp, files: Mapping[str, str]) -> list[tuple[str, int, str]]:
+    reply = app.push(files)
+    assert isinstance(reply, LoadFailed), reply
+    return [(error.path, error.line, error.message) for error in reply.errors]
+
+
+def described(app: GuestApp, files: Mapping[str, str]) -> Analysis:
+    reply = app.push(files)
+    assert isinstance(reply, Loaded), reply
+    return decode_analysis(reply.analysis)
+
+
+def test_functions_are_described_with_kind_visibility_validators_and_line(app: GuestApp) -> None:
+    source = """\
+        from tidewell import Id, internal_mutation, query, v
+        from typing import Literal, Optional
+
+        @query
+        def recent(
+            ctx, author: Id["users"], order: Literal["asc", "desc"] = "asc", n: Optional[int] = None
+        ) -> list[str]:
+            return []
+
+        def helper():
+            pass
+
+        @internal_mutation(retries=7, args={"x": v.any()})
+        def fix(ctx, x): ...
+
+        from_ = query(lambda ctx, args: args)
+        """
+    analysis = described(app, {"admin/reports.py": source})
+    order = v.union(v.literal("asc"), v.literal("desc"))
+    assert analysis.functions == [
+        FunctionSpec(
+            module="admin/reports", name="fix", handler="fix", kind="mutation", visibility="internal",
+            file="admin/reports.py", line=14, args=to_json(v.object({"x": v.any()})), retries=7,
+        ),
+        FunctionSpec(
+            module="admin/reports", name="from", handler="from_", kind="query", visibility="public",
+            file="admin/reports.py", line=16,
+        ),
+        FunctionSpec(
+            module="admin/reports", name="recent", handler="recent", kind="query", visibility="public",
+            file="admin/reports.py", line=5, returns=to_json(v.array(v.string())),
+            args=to_json(
+                v.object(
+                    {
+                        "author": v.id("users"),
+                        "order": v.optional(order),
+                        "n": v.optional(v.nullable(int)),
+                    }
+                )
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def test_classes_stand_for_objects_in_annotations(app: GuestApp) -> None:
+    source = """
+        from dataclasses import dataclass
+        from typing import NotRequired, TypedDict
+        from tidewell import query
+
+        class Place(TypedDict):
+            name: str
+            stars: NotRequired[int]
+
+        class City(Place, total=False):
+            people: int
+
+        @dataclass
+        class Point:
+            x: float
+            y: float = 0
+
+        @query
+        def find(ctx, place: Place, city: City, points: list[Point]): ...
+        """
+    (spec,) = described(app, {"m.py": source}).functions
+    place = v.object({"name": str, "stars": v.optional(int)})
+    assert spec.arguments_validator() == v.object(
+        {
+            "place": place,
+            "city": place.extend({"people": v.optional(int)}),
+            "points": v.array(v.object({"x": float, "y": v.optional(float)})),
+        }
+    )
+
+
+def test_modules_import_each_other_and_come_before_facades(app: GuestApp) -> None:
+    files = {
+        "a.py": """
+            from tidewell import query
+            from lib.deep.names import NAME
+            from lib import text
+            import json
+            import random
+
+            @query
+            def run(ctx):
+                return [NAME, text.shout("x"), random.mine(), json.dumps([1])]
+            """,
+        "lib/deep/names.py": "NAME = 'name'",
+        "lib/text.py": "def shout(s): return s.upper()",
+        "random.py": "def mine(): return 'mine'",
+    }
+    assert GuestApp(files).query("a:run") == ["name", "X", "mine", "[1]"]
+
+
+def test_a_function_belongs_to_the_module_that_declares_it(app: GuestApp) -> None:
+    files = {
+        "a.py": "from tidewell import query\n@query\ndef f(ctx): return 1",
+        "b.py": "from a import f",
+    }
+    assert [spec.path for spec in described(app, files).functions] == ["a:f"]
+
+
+def test_what_a_call_does_to_a_module_is_gone_with_the_call() -> None:
+    files = {
+        "a.py": """
+            from tidewell import query
+            from b import SEEN
+
+            COUNTS = {"n": 0}
+
+            @query
+            def count(ctx):
+                COUNTS["n"] += 1
+                SEEN.append(COUNTS["n"])
+                inner = ctx.run_query("b:seen")
+                return [COUNTS["n"], len(SEEN), inner]
+            """,
+        "b.py": """
+            from tidewell import query
+            SEEN = []
+
+            @query
+            def seen(ctx):
+                SEEN.append(0)
+                return len(SEEN)
+            """,
+    }
+    app = GuestApp(files)
+    assert app.query("a:count") == [1, 1, 1]
+    assert app.query("a:count") == [1, 1, 1]
+
+
+USE = "from tidewell import Schema, query, table, v\n"
+
+MISTAKES: dict[str, tuple[dict[str, str], str, int, str]] = {
+    "syntax": ({"m.py": "x = 1\ndef f(:\n"}, "m.py", 2, "syntax error"),
+    "refused module": ({"m.py": "x = 1\nimport os\n"}, "m.py", 2, "the module os"),
+    "missing module": ({"m.py": "from nowhere import x"}, "m.py", 1, "the module nowhere"),
+    "missing name": (
+        {"m.py": "\nfrom n import x", "n.py": "y = 1"}, "m.py", 2, "cannot import name 'x' from 'n'",
+    ),
+    "missing in tidewell": ({"m.py": "from tidewell import nope"}, "m.py", 1, "cannot import name 'nope'"),
+    "for later": ({"m.py": "from tidewell import Crons"}, "m.py", 1, "Crons is not available"),
+    "relative": ({"m.py": "from . import x"}, "m.py", 1, "relative import"),
+    "inside a handler": (
+        {"m.py": USE + "@query\ndef f(ctx):\n    import math\n    return 1"},
+        "m.py", 4, "import",
+    ),
+    "cycle": (
+        {"a.py": "from b import x\ny = 1", "b.py": "from a import y\nx = 1"},
+        "b.py", 1, "import cycle: a -> b -> a",
+    ),
+    "raises": ({"m.py": "x = 1\n\nx.nope\n"}, "m.py", 3, "AttributeError"),
+    "endless": ({"m.py": "while True:\n    pass\n"}, "m.py", 1, "OutOfFuel"),
+    "annotation": (
+        {"m.py": USE + "@query\ndef f(ctx, x: set): ..."},
+        "m.py", 3, "is not an annotation",
+    ),
+    "forward name": (
+        {"m.py": USE + "@query\ndef f(ctx, x: Nope): ..."},
+        "m.py", 3, "name 'Nope' is not defined",
+    ),
+    "no ctx": ({"m.py": USE + "@query\ndef f(): ..."}, "m.py", 3, "takes ctx as its first"),
+    "args and default": (
+        {"m.py": USE + "@query(args={'a': v.optional(v.any())})\ndef f(ctx, a): ..."},
+        "m.py", 3, "needs a default: a=None",
+    ),
+    "validator": (
+        {"m.py": USE + "\nx = v.array(v.optional(v.any()))"}, "m.py", 3, "cannot be optional",
+    ),
+    "schema": (
+        {"schema.py": USE + "schema = Schema(\n    a=table(x=str).index('i', 'y'),\n)"},
+        "schema.py", 3, "no document of the table has a field 'y'",
+    ),
+    "no schema": ({"schema.py": "schema = 3"}, "schema.py", 0, "must be Schema(...)"),
+    "tidewell": ({"tidewell.py": ""}, "tidewell.py", 0, "is the name of Tidewell's own module"),
+    "hyphen": ({"my-posts.py": ""}, "my-posts.py", 0, "use letters, digits and '_'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_reported_with_file_and_line(app: GuestApp, mistake: str) -> None:
+    files, path, line, message = MISTAKES[mistake]
+    ((found_path, found_line, found_message),) = errors_of(app, files)
+    assert (found_path, found_line) == (path, line)
+    assert message in found_message
+
+
+def test_every_broken_file_is_reported(app: GuestApp) -> None:
+    assert [error[:2] for error in errors_of(app, {"a.py": "(", "b.py": "x = 1", "c.py": "\n)"})] == [
+        ("a.py", 1),
+        ("c.py", 2),
+    ]
+
+
+def test_a_file_that_is_not_text_is_reported(app: GuestApp) -> None:
+    modules = modules_of({"a.py": "x = 1"})
+    broken = Load(
+        code="v",
+        modules=[type(modules[0])(path="a.py", source=b"\xff\xfe")],
+        analyse=True,
+        now_ms=0,
+        seed=bytes(32),
+    )
+    reply = app.executor.load(broken)
+    assert isinstance(reply, LoadFailed)
+    assert reply.errors[0].message == "the file is not UTF-8 text"
+
+
+def test_a_push_that_fails_leaves_the_old_code_running() -> None:
+    app = GuestApp({"m.py": USE + "@query\ndef f(ctx): return 1"})
+    assert errors_of(app, {"m.py": "("})
+    assert app.query("m:f") == 1
+
+
+def test_a_later_load_believes_the_analysis_it_is_handed() -> None:
+    source = textwrap.dedent(
+        """
+        from tidewell import query
+        @query
+        def f(ctx, n: int): return n
+        """
+    )
+    app = GuestApp({"m.py": source})
+    analysis = encode_analysis(app.analysis)
+    frame = Load(
+        code="v1",
+        modules=modules_of({"m.py": source}),
+        analyse=False,
+        now_ms=0,
+        seed=bytes(32),
+        analysis=analysis,
+    )
+    reply = app.executor.load(frame)
+    assert isinstance(reply, Loaded)
+    assert reply.analysis == analysis
+    assert app.query("m:f", n=3) == 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"module": "a-b"},
+        {"name": "not a name"},
+        {"args": {"type": "string"}},
+        {"args": {"type": "nonsense"}},
+        {"returns": 3},
+        {"retries": -1},
+        {"kind": "subscription"},
+        {"extra": 1},
+    ],
+)
+def test_an_analysis_that_no_loader_writes_is_refused(damage: dict[str, object]) -> None:
+    import msgspec
+
+    spec = {
+        "module": "a", "name": "f", "handler": "f", "kind": "query", "visibility": "public", "file": "a.py", "line": 1,
+    }  # fmt: skip
+    assert decode_analysis(msgspec.msgpack.encode({"functions": [spec]})).functions[0].path == "a:f"
+    with pytest.raises(InvalidAnalysis):
+        decode_analysis(msgspec.msgpack.encode({"functions": [{**spec, **damage}]}))
+    with pytest.raises(InvalidAnalysis):
+        decode_analysis(msgspec.msgpack.encode({"functions": [spec, spec]}))
