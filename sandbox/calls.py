@@ -181,7 +181,8 @@ class Calls:
         if function.spec.kind != kind:
             raise Unreached(
                 "InvalidFunctionCall",
-                f"Trying to execute {path} as {kind}, but it is defined as {function.spec.kind}.",
+                f"Trying to execute {path} as {kind.capitalize()}, but it is defined as "
+                f"{function.spec.kind.capitalize()}.",
             )
         return function
 

@@ -108,7 +108,7 @@ async def test_function_that_threw_is_status_200(api: Api) -> None:
         ("messages:nope", "Could not find public function for 'messages:nope'."),
         ("hidden:who", "Could not find public function for 'hidden:who'."),
         ("no-hyphens:x", "Could not find public function for 'no-hyphens:x'."),
-        ("counter:add", "Trying to execute counter:add as query, but it is defined as mutation."),
+        ("counter:add", "Trying to execute counter:add as Query, but it is defined as Mutation."),
     ],
 )
 async def test_wrong_function_is_a_developer_error(api: Api, path: str, text: str) -> None:

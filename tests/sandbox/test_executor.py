@@ -200,7 +200,7 @@ UNKNOWN = "Could not find public function for"
             "mutation",
             "posts:who",
             {},
-            "Trying to execute posts:who as mutation, but it is defined as query.",
+            "Trying to execute posts:who as Mutation, but it is defined as Query.",
         ),
         (
             "query",
