@@ -206,6 +206,8 @@ class Builtins(HostObject):
     # ---- classes -----------------------------------------------------------------
 
     def _isinstance(self, value: Any, classes: Any, /) -> bool:
+        if type(classes) is Face:
+            return isinstance(value, classes._kinds)
         return isinstance(value, kinds_of(classes))
 
     def _issubclass(self, value: Any, classes: Any, /) -> bool:

@@ -30,10 +30,15 @@ class GuestType(type):
         raise TypeError("attributes of classes cannot be deleted")
 
 
+class FrozenGuestType(GuestType):
+    """The metaclass of frozen dataclasses: guests may write no attributes of their instances."""
+
+
+_GUEST_TYPES = (GuestType, FrozenGuestType)
+
+
 class TypedDictBase(metaclass=GuestType):
     """Base of the shapes of dicts. The loader reads their fields; calling one makes a dict."""
-
-    _frozen_ = False
 
     def __new__(cls, /, **values: Any) -> Any:
         return values
@@ -42,15 +47,13 @@ class TypedDictBase(metaclass=GuestType):
 class ProtocolBase(metaclass=GuestType):
     """Base of classes that only type checkers look at, and what `Generic[T]` comes down to."""
 
-    _frozen_ = False
-
 
 def is_guest_class(value: object) -> bool:
-    return type(value) is GuestType
+    return type(value) in _GUEST_TYPES
 
 
 def is_guest_instance(value: object) -> bool:
-    return type(type(value)) is GuestType
+    return type(type(value)) in _GUEST_TYPES
 
 
 def fields_of(cls: type) -> tuple[str, ...]:
@@ -105,10 +108,10 @@ def make_class(allowed_bases: frozenset[type], resolve: Callable[[Any], Any]) ->
         for key, value in body.items():
             if not key.startswith("_") or key in _CLASS_KEYS:
                 kept[key] = value
-        kept["_frozen_"] = any(getattr(base, "_frozen_", False) for base in real)
         if keywords:
             kept["_total_"] = bool(keywords.get("total", True))
-        built = GuestType(name, tuple(real), kept)
+        frozen = any(type(base) is FrozenGuestType for base in real)
+        built = (FrozenGuestType if frozen else GuestType)(name, tuple(real), kept)
         if len(built.__mro__) > policy.DEPTH_MAX + 8:
             raise TypeError(f"class {name}: inheritance is nested too deeply")
         return built
@@ -118,7 +121,7 @@ def make_class(allowed_bases: frozenset[type], resolve: Callable[[Any], Any]) ->
 
 def super_method(token: str, receiver: Any, name: str) -> Any:
     """Return what `super().name` means in a method of the class that `token` stands for."""
-    if type(type(receiver)) is not GuestType:
+    if not is_guest_instance(receiver):
         raise TypeError("super() works in a method, on its first parameter")
     mro = type(receiver).__mro__
     for i, cls in enumerate(mro):

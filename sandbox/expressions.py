@@ -13,6 +13,8 @@ import ast
 from typing import Any
 
 from sandbox import policy
+from sandbox.inference import is_integer
+from sandbox.inline import Inliner, Mode, is_number, is_pure, never_tuple
 from sandbox.restricted import PolicyTransformer, call, located
 
 BINARY_GUARDS = {
@@ -46,7 +48,9 @@ def is_constant(node: ast.expr) -> bool:
 
 
 class ExpressionTransformer(PolicyTransformer):
-    class_depth = 0  # > 0 directly inside a class body or a method of it
+    mode = Mode.LOCAL  # whether and how guards may be written out in place
+    integers: frozenset[str] = frozenset()  # local names that only hold integers
+    in_class_body = False  # directly, not in a function inside
     super_scope: tuple[str, str] | None = None  # token of the class, name of the first parameter
 
     # ---- literals ----------------------------------------------------------------
@@ -79,12 +83,19 @@ class ExpressionTransformer(PolicyTransformer):
 
     def key(self, node: ast.expr) -> ast.expr:
         """What is hashed: tuples are walked with fuel first."""
-        return node if is_constant(node) else call("_key_", node, at=node)
+        if never_tuple(node) or self.is_integer(node):
+            return node
+        if self.mode is Mode.CALL and not is_pure(node):
+            return call("_key_", node, at=node)
+        return Inliner(self.mode, node).key(node)
 
     # ---- text --------------------------------------------------------------------
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        return call("_text_", self.joined(node), at=node)
+        joined = self.joined(node)
+        if self.mode is Mode.CALL:
+            return call("_text_", joined, at=node)
+        return Inliner(self.mode, node).text(joined)
 
     def joined(self, node: ast.JoinedStr) -> ast.JoinedStr:
         values: list[ast.expr] = []
@@ -103,7 +114,11 @@ class ExpressionTransformer(PolicyTransformer):
             args.append(ast.Constant(node.conversion))
         if isinstance(node.format_spec, ast.JoinedStr):
             args.append(self.joined(node.format_spec))
-        text = call("_format_", *args, at=node)
+        text: ast.expr
+        if len(args) == 1 and (self.mode is not Mode.CALL or is_pure(args[0])):
+            text = Inliner(self.mode, node).field(args[0])
+        else:
+            text = call("_format_", *args, at=node)
         return located(ast.FormattedValue(value=text, conversion=-1, format_spec=None), node)
 
     # ---- attributes and items ----------------------------------------------------
@@ -112,10 +127,14 @@ class ExpressionTransformer(PolicyTransformer):
         self.check_attribute(node, node.attr)
         node = self.node_contents_visit(node)
         if isinstance(node.ctx, ast.Load):
+            if node.attr in policy.SCANNING_ATTRIBUTES and (
+                self.mode is not Mode.CALL or is_pure(node.value)
+            ):
+                return Inliner(self.mode, node).text_method(node)
             if node.attr in policy.COSTED_ATTRIBUTES:
                 return call("_getattr_", node.value, ast.Constant(node.attr), at=node)
         else:
-            node.value = call("_attributes_", node.value, at=node.value)
+            node.value = self.writable_attributes(node.value)
         return node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
@@ -133,9 +152,19 @@ class ExpressionTransformer(PolicyTransformer):
         if isinstance(index, ast.Slice):
             node.value = call("_slices_", node.value, at=node.value)
         else:
-            node.value = call("_items_", node.value, at=node.value)
+            node.value = self.writable_items(node.value)
             node.slice = self.key(index)
         return node
+
+    def writable_items(self, node: ast.expr) -> ast.expr:
+        if self.mode is Mode.CALL and not is_pure(node):
+            return call("_items_", node, at=node)
+        return Inliner(self.mode, node).writable_items(node)
+
+    def writable_attributes(self, node: ast.expr) -> ast.expr:
+        if self.mode is Mode.CALL and not is_pure(node):
+            return call("_attributes_", node, at=node)
+        return Inliner(self.mode, node).writable_attributes(node)
 
     # ---- calls -------------------------------------------------------------------
 
@@ -154,14 +183,17 @@ class ExpressionTransformer(PolicyTransformer):
         if (
             isinstance(func, ast.Attribute)
             and func.attr in policy.KEYED_ATTRIBUTES
-            and node.args
-            and is_constant(node.args[0])
+            and not any(isinstance(arg, ast.Starred) for arg in node.args)
+            and not any(keyword.arg is None for keyword in node.keywords)
         ):
             func.value = self.visit(func.value)
             node.args = [self.visit(arg) for arg in node.args]
+            node.args[:1] = [self.key(arg) for arg in node.args[:1]]
             node.keywords = [self.visit(keyword) for keyword in node.keywords]
         else:
             node = self.node_contents_visit(node)
+        if isinstance(func, ast.Name) and func.id in policy.MAKERS and func.id not in self.bound_names:
+            node.func = located(ast.Name(f"_make_{func.id}_", ast.Load()), func)
         for keyword in node.keywords:
             if keyword.arg is None:
                 keyword.value = call("_keywords_", keyword.value, at=keyword.value)
@@ -187,6 +219,12 @@ class ExpressionTransformer(PolicyTransformer):
         rest.func = bound
         return rest  # type: ignore[no-any-return]  # what visit_Call returns for this shape
 
+    def is_integer(self, node: ast.expr) -> bool:
+        """Whether a visited operand is certainly an integer: a known name, a literal, or a sum of those."""
+        return self.mode is Mode.LOCAL and (
+            getattr(node, "is_integer_", False) or is_integer(node, self.integers, self.bound_names)
+        )
+
     # ---- operators ---------------------------------------------------------------
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
@@ -199,8 +237,34 @@ class ExpressionTransformer(PolicyTransformer):
                 self.refuse(node, "% on text")
                 return node
         node = self.node_contents_visit(node)
+        return self.operation(node)
+
+    def operation(self, node: ast.BinOp) -> ast.expr:
+        """Return what stands for `node`, whose operands have been visited."""
         if isinstance(node.op, PLAIN_OPERATORS):
             return node
+        if isinstance(node.op, (ast.Add, ast.Sub)) and (is_number(node.left) or is_number(node.right)):
+            return node  # grows by a constant at most, and text or a list is a TypeError
+        if isinstance(node.op, ast.Mult) and (is_number(node.left, float) or is_number(node.right, float)):
+            return node
+        if self.mode is not Mode.CALL:
+            inliner = Inliner(self.mode, node)
+            inlined: ast.expr | None = None
+            if self.is_integer(node.left) and self.is_integer(node.right):
+                if isinstance(node.op, ast.Mod):
+                    return node
+                if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
+                    return inliner.integers(node)
+            if isinstance(node.op, ast.Add):
+                inlined = inliner.add(node)
+            elif isinstance(node.op, ast.Sub):
+                inlined = inliner.subtract(node)
+            elif isinstance(node.op, ast.Mult):
+                inlined = inliner.multiply(node)
+            elif isinstance(node.op, ast.Mod):
+                inlined = inliner.modulo(node)
+            if inlined is not None:
+                return inlined
         return call(BINARY_GUARDS[type(node.op)], node.left, node.right, at=node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
@@ -219,17 +283,30 @@ class ExpressionTransformer(PolicyTransformer):
         node = self.node_contents_visit(node)
         if membership[0]:
             name = "_in_" if isinstance(node.ops[0], ast.In) else "_not_in_"
+            holder = node.comparators[0]
+            if isinstance(holder, (ast.Tuple, ast.List)) and all(is_constant(item) for item in holder.elts):
+                return node
+            if self.mode is not Mode.CALL or is_pure(holder):
+                inlined = Inliner(self.mode, node).contains(node, name)
+                if inlined is not None:
+                    return inlined
             return call(name, node.left, node.comparators[0], at=node)
         operands = [node.left, *node.comparators]
         if all(self.is_cheap(op, *operands[i : i + 2]) for i, op in enumerate(node.ops)):
             return node
         if len(node.ops) == 1:
+            guard = COMPARE_GUARDS[type(node.ops[0])]
+            if self.mode is not Mode.CALL or is_pure(node.left):
+                inlined = Inliner(self.mode, node).compare(node, guard)
+                if inlined is not None:
+                    return inlined
             return call(COMPARE_GUARDS[type(node.ops[0])], *operands, at=node)
         return self.chain(node, operands)
 
-    @staticmethod
-    def is_cheap(op: ast.cmpop, left: ast.expr, right: ast.expr) -> bool:
-        return isinstance(op, (ast.Is, ast.IsNot)) or is_constant(left) or is_constant(right)
+    def is_cheap(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> bool:
+        if isinstance(op, (ast.Is, ast.IsNot)) or is_constant(left) or is_constant(right):
+            return True
+        return self.is_integer(left) or self.is_integer(right)
 
     def chain(self, node: ast.Compare, operands: list[ast.expr]) -> ast.AST:
         """`a < b < c` as the host evaluates it: the third and later operands only when needed."""
@@ -260,9 +337,39 @@ class ExpressionTransformer(PolicyTransformer):
             guard = "_unpacked_"
         if getattr(node, "is_async", 0):
             self.refuse(node.iter, "async")
-        node = self.node_contents_visit(node)
+        outer = self.mode
+        if isinstance(node, ast.comprehension):
+            node.target, node.ifs = self.visit(node.target), [self.visit(test) for test in node.ifs]
+            self.mode = Mode.CALL
+            node.iter = self.visit(node.iter)
+            self.mode = outer
+        else:
+            node = self.node_contents_visit(node)
         node.iter = call(guard, node.iter, at=node.iter)
         return node
+
+    def comprehended(self, node: Any) -> Any:
+        """Visit a comprehension, in which temporaries have other names, or none in the body of a class."""
+        outer = self.mode
+        if outer is Mode.LOCAL:
+            self.mode = Mode.CALL if self.in_class_body else Mode.COMPREHENSION
+        node = self.node_contents_visit(node)
+        if isinstance(node, ast.DictComp):
+            node.key = self.key(node.key)
+        self.mode = outer
+        return node
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        if isinstance(node.elt, ast.Starred):
+            self.refuse(node, "unpacking in a comprehension")
+        visited: ast.AST = self.comprehended(node)
+        return visited
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.AST:
+        if isinstance(node.elt, ast.Starred):
+            self.refuse(node, "unpacking in a comprehension")
+        visited: ast.AST = self.comprehended(node)
+        return visited
 
     def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
         listed = located(ast.ListComp(elt=node.elt, generators=node.generators), node)
@@ -272,9 +379,8 @@ class ExpressionTransformer(PolicyTransformer):
         if node.value is None:
             self.refuse(node, "unpacking in a comprehension")  # type: ignore[unreachable]  # Python 3.15
             return node
-        node = self.node_contents_visit(node)
-        node.key = self.key(node.key)
-        return node
+        visited: ast.AST = self.comprehended(node)
+        return visited
 
     def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
         node = self.node_contents_visit(node)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from sandbox import costs, policy
-from sandbox.classes import GuestType
+from sandbox.classes import FrozenGuestType, GuestType
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
 from sandbox.meter import Meter
@@ -21,6 +21,7 @@ from sandbox.text import scrub
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _CONTAINERS: Final = frozenset({list, tuple, dict, Set, FrozenSet})
+_JUST_TEXT: Final = frozenset({str})
 _ORDERED: Final = frozenset({list, tuple})
 
 
@@ -40,7 +41,11 @@ class Structure:
         kind = type(value)
         if kind is list or kind is tuple:
             self._charge(len(value) // costs.COPY_ITEMS + 1)
-            if _NUMBERS.issuperset(map(type, value)):
+            kinds = set(map(type, value))
+            if kinds <= _NUMBERS:
+                return
+            if kinds == _JUST_TEXT:
+                self._charge(sum(map(len, value)) // costs.COPY_BYTES)
                 return
             for item in value:
                 self._charge(1)
@@ -157,9 +162,9 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
     def attributes(value: Any) -> Any:
         kind: Any = type(value)
         if type(kind) is GuestType:
-            if kind._frozen_:
-                raise AttributeError(f"a {kind.__name__} is frozen; make another with dataclasses.replace")
             return value
+        if type(kind) is FrozenGuestType:
+            raise AttributeError(f"a {kind.__name__} is frozen; make another with dataclasses.replace")
         raise AttributeError(f"attributes of a {_name(type(value))} cannot be written")
 
     def mapping(value: Any) -> Any:
@@ -248,7 +253,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         return value
 
     def left(value: Any) -> Any:
-        meter.leave()
+        frames.append(meter.step)
         return value
 
     return {

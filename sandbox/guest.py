@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from sandbox import policy
 from sandbox.builtins import Builtins, guest_builtins
-from sandbox.classes import make_class, super_method
+from sandbox.classes import GuestType, make_class, super_method
 from sandbox.compiler import CompiledModule
 from sandbox.determinism import SEED_BYTES, Chance
 from sandbox.facades.registry import BUILDERS
@@ -122,6 +122,15 @@ class GuestRuntime:
             **operators,
             "_getattr_": methods.load,
             "_set_": sets.make,
+            "_type_": type,
+            "_len_": len,
+            "_int_": int,
+            "_float_": float,
+            "_str_": str,
+            "_dict_": dict,
+            "_list_": list,
+            "_tuple_": tuple,
+            "_mutable_": GuestType,
             "_format_": self.texts.field,
             "_text_": self.texts.limit,
             "_import_": self._import,
@@ -130,6 +139,7 @@ class GuestRuntime:
             "_Exception_": Exception,
             "__build_class__": __build_class__,
             **{f"_{name}_type_": kind for name, kind in _PATTERN_TYPES.items()},
+            **{f"_make_{name}_": names[name]._make for name in policy.MAKERS},
         }
         self._facades: dict[str, Any] = {}
 

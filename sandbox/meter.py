@@ -86,7 +86,7 @@ class Meter:
         self.items: Callable[[Any], Iterator[Any]] = partial(compress, selectors=self.units)
         self.frames: list[Callable[[], object]] = []
         self.enter = self.frames.pop  # `enter()()`: a step, or the end when calls are nested too deeply
-        self.leave = partial(self.frames.append, self.step)
+        self.leave = self.frames.append  # `leave(step)`
         self.reset(fuel)
 
     def _blocks(self) -> Iterator[Iterator[int]]:

@@ -112,13 +112,12 @@ class Methods:
     def _join(self, value: Any, items: Any) -> Any:
         kind = type(value)
         parts = self._structure.listed(items)
-        size = len(value) * max(len(parts) - 1, 0)
-        for i, part in enumerate(parts):
-            if type(part) is not kind:
-                raise TypeError(
-                    f"sequence item {i}: expected {kind.__name__} instance, {type(part).__name__} found"
-                )
-            size += len(part)
+        if not {kind}.issuperset(map(type, parts)):
+            i, odd = next((i, part) for i, part in enumerate(parts) if type(part) is not kind)
+            raise TypeError(
+                f"sequence item {i}: expected {kind.__name__} instance, {type(odd).__name__} found"
+            )
+        size = len(value) * max(len(parts) - 1, 0) + sum(map(len, parts))
         if size > policy.TEXT_LENGTH_MAX:
             raise too_long(kind)
         self._charge(size // costs.COPY_BYTES)
@@ -236,10 +235,11 @@ class Methods:
             return
         if isinstance(key, Face):
             key = key.__call__
-        keys = [key(item) for item in self._meter.items(items)]
+        self._charge(len(items))
+        keys = list(map(key, items))
         self._structure.measure(keys)
         order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
-        items[:] = [items[i] for i in order]
+        items[:] = map(list(items).__getitem__, order)
 
     def _sort(self, value: list[Any], *, key: Any = None, reverse: Any = False) -> None:
         copy = list(value)

@@ -209,7 +209,24 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
             return a
         return xor(a, b)
 
+    def sum_(result: Any) -> Any:
+        """What `a + b` has given, when it is no small number."""
+        kind = type(result)
+        if kind is int:
+            return whole(result)
+        if kind in _TEXT:
+            if len(result) > policy.TEXT_LENGTH_MAX:
+                raise too_long(kind.__name__, policy.TEXT_LENGTH_MAX)
+            charge(len(result) // costs.COPY_BYTES)
+        elif kind in _ITEMS:
+            if len(result) > policy.ITEMS_MAX:
+                raise too_long(kind.__name__, policy.ITEMS_MAX)
+            charge(len(result) // costs.COPY_ITEMS)
+        return result
+
     return {
+        "_sum_": sum_,
+        "_whole_": whole,
         "_add_": add,
         "_iadd_": iadd,
         "_sub_": sub,

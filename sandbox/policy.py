@@ -115,7 +115,15 @@ COSTED_ATTRIBUTES: Final = frozenset(
         "from_bytes to_bytes bit_count as_integer_ratio"
     )
 )
-# With a constant as first argument these cost what they look like, and are called as they are.
+# Those of them that read a text once: on a short one they are loaded as they are.
+SCANNING_ATTRIBUTES: Final = frozenset(
+    words(
+        "split rsplit splitlines partition rpartition upper lower title capitalize casefold swapcase strip lstrip "
+        "rstrip find rfind index rindex count startswith endswith removeprefix removesuffix isalnum isalpha isascii "
+        "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper"
+    )
+)
+# Called directly, these cost what they look like once their first argument is checked as a key.
 KEYED_ATTRIBUTES: Final = frozenset({"get", "setdefault", "pop"})
 
 # ---- names -----------------------------------------------------------------------
@@ -178,6 +186,7 @@ REFUSED_NAMES: Final = MappingProxyType(
 )
 
 BUILTIN_TYPES: Final = ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple")
+MAKERS: Final = (*BUILTIN_TYPES, "range")  # called by name, their constructors are reached without the face
 BUILTIN_FUNCTIONS: Final = words(
     "abs all any bin callable chr divmod enumerate filter format getattr hasattr hex isinstance "
     "issubclass iter "

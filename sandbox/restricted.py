@@ -37,8 +37,20 @@ def call(name: str, *args: ast.expr, at: ast.AST) -> ast.Call:
 
 
 def located(node: N, at: ast.AST) -> N:
-    """Give a new node, and the new nodes inside it, the place of the one it stands for."""
-    return ast.fix_missing_locations(ast.copy_location(node, at))
+    """Give a new node, and the new nodes inside it, the place of the one it stands for.
+
+    Stops at nodes that have a place, so that the whole costs one visit per new node.
+    """
+    ast.copy_location(node, at)
+    pending: list[ast.AST] = list(ast.iter_child_nodes(node))
+    while pending:
+        child = pending.pop()
+        if "lineno" in child._attributes:
+            if getattr(child, "lineno", None) is not None:
+                continue
+            ast.copy_location(child, at)
+        pending.extend(ast.iter_child_nodes(child))
+    return node
 
 
 # Node types that are refused as a whole, and the row of `policy.CONSTRUCTS` that says why.

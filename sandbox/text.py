@@ -54,6 +54,8 @@ class Texts:
         kind = type(value)
         if kind is str:
             return value  # type: ignore[no-any-return]  # exactly a str
+        if kind is int or kind is float:
+            return repr(value)
         if isinstance(value, BaseException):
             return self.exception(value)
         if isinstance(value, HostObject) and hasattr(kind, "_text_"):

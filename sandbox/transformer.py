@@ -23,10 +23,14 @@ from typing import Any
 
 from sandbox import policy
 from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
+from sandbox.inference import integer_names
+from sandbox.inline import Inliner, Mode, is_number, is_pure
 from sandbox.restricted import call, located
 
 _INPLACE_GUARDS = {**BINARY_GUARDS, ast.Add: "_iadd_", ast.Mult: "_imul_"}
 _INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_", ast.BitXor: "_ixor_"}
+
+_INTEGER_OPERATORS = (ast.Add, ast.Sub, ast.Mult)
 
 # A function made of these alone calls nobody and resumes nobody, so it needs no place in the count of calls.
 _LEAF_NODES = (
@@ -88,7 +92,7 @@ class Transformer(ExpressionTransformer):
         node.returns = None
         node.type_comment = None
         generator, leaf = yields(node.body), is_leaf(list(node.body))
-        outer = self.class_fields, self.super_scope, self.function_depth
+        outer = self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body
         parameters = [*node.args.posonlyargs, *node.args.args]
         if not is_method or not parameters:
             self.super_scope = None
@@ -96,8 +100,11 @@ class Transformer(ExpressionTransformer):
             self.super_scope = (self.super_scope[0], parameters[0].arg)
         self.class_fields = None
         self.function_depth += 1
+        self.mode, self.in_class_body = Mode.LOCAL, False
+        outer_integers, self.integers = self.integers, integer_names(node, self.bound_names)
         body = self.visit_body(node.body)
-        self.class_fields, self.super_scope, self.function_depth = outer
+        self.integers = outer_integers
+        self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body = outer
         node.body = self.metered(node, body, counted=not generator and not leaf)
         return node
 
@@ -109,7 +116,7 @@ class Transformer(ExpressionTransformer):
             step = located(ast.Expr(call("_step_", at=node)), node)
             return [*head, step, *body]
         enter = located(ast.Expr(ast.Call(func=call("_enter_", at=node), args=[], keywords=[])), node)
-        leave = located(ast.Expr(call("_leave_", at=node)), node)
+        leave = located(ast.Expr(call("_leave_", ast.Name("_step_", ast.Load()), at=node)), node)
         if not body:
             body = [located(ast.Pass(), node)]
         counted_body = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
@@ -137,10 +144,12 @@ class Transformer(ExpressionTransformer):
         self.check_function_argument_names(node)
         self.visit_defaults(node.args)
         leaf, generator = is_leaf([node.body]), yields([node.body])
-        outer, self.class_fields = self.class_fields, None
-        outer_super, self.super_scope = self.super_scope, None
+        outer = self.class_fields, self.super_scope, self.mode, self.in_class_body
+        self.class_fields, self.super_scope, self.mode, self.in_class_body = None, None, Mode.LOCAL, False
+        outer_integers, self.integers = self.integers, frozenset()
         body = self.visit(node.body)
-        self.class_fields, self.super_scope = outer, outer_super
+        self.integers = outer_integers
+        self.class_fields, self.super_scope, self.mode, self.in_class_body = outer
         if leaf or generator:
             entered: ast.expr = call("_step_", at=node)
         else:
@@ -170,11 +179,13 @@ class Transformer(ExpressionTransformer):
                 self.refuse(node, "class keyword", f"the class keyword {keyword.arg}")
         node.decorator_list = [self.visit(item) for item in node.decorator_list]
         node.bases = [self.visit(base) for base in node.bases]
-        outer = self.class_fields, self.super_scope
+        outer = self.class_fields, self.super_scope, self.in_class_body
         token = f"{node.name}:{node.lineno}:{node.col_offset}"
-        self.class_fields, self.super_scope = [], (token, "")
+        self.class_fields, self.super_scope, self.in_class_body = [], (token, ""), True
+        outer_integers, self.integers = self.integers, frozenset()
         body = self.visit_body(node.body)
-        fields, (self.class_fields, self.super_scope) = self.class_fields, outer
+        self.integers = outer_integers
+        fields, (self.class_fields, self.super_scope, self.in_class_body) = self.class_fields, outer
         listed = ast.Tuple([ast.Constant(name) for name in fields], ast.Load())
         injected: list[ast.stmt] = [
             ast.Assign(targets=[ast.Name("_token_", ast.Store())], value=ast.Constant(token)),
@@ -229,8 +240,10 @@ class Transformer(ExpressionTransformer):
         held: list[ast.stmt] = [self.hold(owner, self.visit(target.value), node)]
         if isinstance(target, ast.Attribute):
             self.check_attribute(target, target.attr)
-            now = located(ast.Attribute(ast.Name(owner, ast.Load()), target.attr, ast.Load()), node)
-            write = call("_attributes_", ast.Name(owner, ast.Load()), at=node)
+            now = self.current(
+                held, ast.Attribute(ast.Name(owner, ast.Load()), target.attr, ast.Load()), node
+            )
+            write = self.writable_attributes(ast.Name(owner, ast.Load()))
             store: ast.expr = ast.Attribute(write, target.attr, ast.Store())
         elif isinstance(target.slice, ast.Slice):
             self.error(node, "augmented assignment to a slice; use extend, or assign the slice")
@@ -238,18 +251,30 @@ class Transformer(ExpressionTransformer):
         else:
             key = self.temporary("key")
             held.append(self.hold(key, self.key(self.visit(target.slice)), node))
-            now = located(
-                ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load()), node
-            )
-            write = call("_items_", ast.Name(owner, ast.Load()), at=node)
+            item = ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load())
+            now = self.current(held, item, node)
+            write = self.writable_items(ast.Name(owner, ast.Load()))
             store = ast.Subscript(write, ast.Name(key, ast.Load()), ast.Store())
         result = ast.Assign(targets=[store], value=self.operate(node, now, value))
         return [*held, located(result, node)]
 
+    def current(self, held: list[ast.stmt], value: ast.expr, node: ast.AST) -> ast.Name:
+        """Hold what the target is now, before the right side runs, as Python does."""
+        name = self.temporary("now")
+        held.append(self.hold(name, located(value, node), node))
+        return located(ast.Name(name, ast.Load()), node)
+
     def operate(self, node: ast.AugAssign, now: ast.expr, value: ast.expr) -> ast.expr:
+        plain = located(ast.BinOp(left=now, op=node.op, right=value), node)
         guard = _INPLACE_GUARDS.get(type(node.op))
         if guard is None:
-            return located(ast.BinOp(left=now, op=node.op, right=value), node)
+            return plain
+        if isinstance(node.op, (ast.Add, ast.Sub)) and is_number(value):
+            return plain
+        if isinstance(node.op, _INTEGER_OPERATORS) and self.is_integer(now) and self.is_integer(value):
+            return Inliner(self.mode, node).integers(plain)
+        if isinstance(node.op, (ast.Add, ast.Mult)) and is_pure(now) and is_pure(value):
+            return Inliner(self.mode, node).in_place(plain, guard)
         return call(guard, now, value, at=node)
 
     def hold(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox.classes import install, is_guest_class, is_guest_instance
+from sandbox.classes import FrozenGuestType, install, is_guest_class, is_guest_instance
 from sandbox.facades.base import Facade
 from sandbox.faces import Face
 from sandbox.host import HostObject
@@ -110,7 +110,7 @@ def _decorate(runtime: GuestRuntime, cls: Any, options: dict[str, Any]) -> Any:
         for method, name in (("__lt__", "lt"), ("__le__", "le"), ("__gt__", "gt"), ("__ge__", "ge")):
             install(cls, method, _ordering(runtime, names, name))
     if options.get("frozen"):
-        install(cls, "_frozen_", True)
+        type.__setattr__(cls, "__class__", FrozenGuestType)
     return cls
 
 

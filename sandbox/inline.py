@@ -1,0 +1,214 @@
+"""Guards written out in place: the common case of small numbers without a call.
+
+A guard that is called costs several times what it guards. These forms test exact
+classes in place and call the guard only when the test fails, so they decide nothing
+on their own: whatever they let through, the guard would let through unchanged and
+without a charge.
+
+An intermediate result is kept by an assignment expression in a temporary of the
+enclosing function, and used before anything of the guest can run, so one name per
+kind is enough. Inside comprehensions the temporaries have names of their own: they
+are cells of the enclosing function there, which would slow its other uses down.
+Python allows no assignment expression in the iterable of a comprehension, nor in a
+comprehension of a class body: there (`Mode.CALL`) the guards are called.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+from typing import Final
+
+from sandbox.restricted import call, located
+
+SMALL: Final = 1_000_000_000  # one digit of CPython's integers: comparisons with it are specialised
+_SMALL_TEXT: Final = 512
+_FEW_ITEMS: Final = 64
+
+
+class Mode(enum.Enum):
+    LOCAL = ""
+    COMPREHENSION = "c"
+    CALL = "-"
+
+
+def is_number(node: ast.expr, *kinds: type) -> bool:
+    """Whether `node` is a literal number of a small size, a sign included."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    if not isinstance(node, ast.Constant) or type(node.value) not in (kinds or (int, float)):
+        return False
+    return type(node.value) is float or -SMALL < node.value < SMALL
+
+
+def is_pure(node: ast.expr) -> bool:
+    """Whether `node` can be evaluated twice: a name or a constant."""
+    return isinstance(node, (ast.Name, ast.Constant))
+
+
+def never_tuple(node: ast.expr) -> bool:
+    """Whether the value of `node` is certainly no tuple."""
+    if isinstance(node, ast.IfExp):
+        return never_tuple(node.body) and never_tuple(node.orelse)
+    if isinstance(node, ast.BinOp):
+        return is_number(node.left) or is_number(node.right)
+    return isinstance(node, (ast.Constant, ast.JoinedStr, ast.Compare)) or is_number(node)
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _is(value: ast.expr, kind: str, *, negated: bool = False) -> ast.Compare:
+    tested = ast.Call(func=_name("_type_"), args=[value], keywords=[])
+    return ast.Compare(left=tested, ops=[ast.IsNot() if negated else ast.Is()], comparators=[_name(kind)])
+
+
+class Inliner:
+    """Builds the forms for one place in the program."""
+
+    def __init__(self, mode: Mode, at: ast.AST) -> None:
+        self._mode = mode
+        self._at = at
+
+    def _kept(self, stem: str, value: ast.expr) -> tuple[ast.expr, ast.expr]:
+        """Return (`_r_ := value`, `_r_`), or `value` itself twice when it is pure."""
+        if is_pure(value):
+            assert isinstance(value, (ast.Name, ast.Constant))
+            return value, _name(value.id) if isinstance(value, ast.Name) else ast.Constant(value.value)
+        name = f"_{stem}{self._mode.value}_"
+        return ast.NamedExpr(target=ast.Name(name, ast.Store()), value=value), _name(name)
+
+    def _result(self, value: ast.expr) -> tuple[ast.expr, ast.expr]:
+        name = f"_r{self._mode.value}_"
+        return ast.NamedExpr(target=ast.Name(name, ast.Store()), value=value), _name(name)
+
+    @staticmethod
+    def _small(first: ast.expr, again: ast.expr) -> list[ast.expr]:
+        return [
+            ast.Compare(left=first, ops=[ast.Lt()], comparators=[ast.Constant(SMALL)]),
+            ast.Compare(left=again, ops=[ast.Gt()], comparators=[ast.Constant(-SMALL)]),
+        ]
+
+    def _choice(self, test: ast.expr, body: ast.expr, orelse: ast.expr) -> ast.expr:
+        return located(ast.IfExp(test=test, body=body, orelse=orelse), self._at)
+
+    def add(self, node: ast.BinOp) -> ast.expr:
+        """`a + b`: the sum is made first, since it is at most twice as large as what exists."""
+        first, again = self._result(node)
+        small = ast.BoolOp(op=ast.And(), values=[_is(first, "_int_"), *self._small(again, again)])
+        exact = ast.IfExp(test=_is(again, "_float_"), body=again, orelse=call("_sum_", again, at=self._at))
+        return self._choice(small, again, exact)
+
+    def subtract(self, node: ast.BinOp) -> ast.expr | None:
+        """`a - b` of names; anything but numbers is computed again by the guard."""
+        if not (is_pure(node.left) and is_pure(node.right)):
+            return None
+        left, left_again = self._kept("a", node.left)
+        right, right_again = self._kept("b", node.right)
+        first, again = self._result(ast.BinOp(left=left, op=node.op, right=right))
+        guarded = call("_sub_", left_again, right_again, at=self._at)
+        small = ast.BoolOp(op=ast.And(), values=[_is(first, "_int_"), *self._small(again, again)])
+        return self._choice(small, again, ast.IfExp(test=_is(again, "_float_"), body=again, orelse=guarded))
+
+    def multiply(self, node: ast.BinOp) -> ast.expr | None:
+        """`a * b`: classes are tested first, since text or a list would be repeated."""
+        left, right = node.left, node.right
+        if is_number(left):
+            left, right = right, left  # numbers commute, and a repeated sequence is the same either way
+        constant = is_number(right)
+        if not constant and not (is_pure(left) and is_pure(right)):
+            return None
+        first, again = self._kept("a", left)
+        other, other_again = self._kept("b", right) if not constant else (right, right)
+        product, result = self._result(ast.BinOp(left=again, op=node.op, right=other))
+        tests: list[ast.expr] = [_is(first, "_int_")]
+        if not constant:
+            tests.append(_is(other_again, "_int_"))
+        small = ast.BoolOp(op=ast.And(), values=[*tests, *self._small(product, result)])
+        plain = ast.BinOp(left=again, op=node.op, right=other_again)
+        guarded = call("_mul_", again, other_again, at=self._at)
+        return self._choice(small, result, ast.IfExp(test=_is(again, "_float_"), body=plain, orelse=guarded))
+
+    def integers(self, node: ast.BinOp) -> ast.expr:
+        """Arithmetic of what is certainly integers: only the size is looked at. The result is one, too."""
+        first, again = self._result(node)
+        small = ast.BoolOp(op=ast.And(), values=self._small(first, again))
+        chosen = self._choice(small, again, call("_whole_", again, at=self._at))
+        chosen.is_integer_ = True  # type: ignore[attr-defined]  # a note to the transformer, on its own node
+        return chosen
+
+    def in_place(self, node: ast.BinOp, guard: str) -> ast.expr:
+        """`x += y` and `x *= y` of names: small ints in place, everything else by the guard."""
+        assert isinstance(node.left, ast.Name) and isinstance(node.right, (ast.Name, ast.Constant))
+        left, right = _name(node.left.id), self._kept("b", node.right)[1]
+        product, result = self._result(ast.BinOp(left=left, op=node.op, right=right))
+        tests: list[ast.expr] = [_is(left, "_int_")]
+        if isinstance(node.op, ast.Mult):  # a text on the right would be repeated
+            tests.append(_is(right, "_int_"))
+        small = ast.BoolOp(op=ast.And(), values=[*tests, *self._small(product, result)])
+        return self._choice(small, result, call(guard, left, right, at=self._at))
+
+    def modulo(self, node: ast.BinOp) -> ast.expr | None:
+        """`a % b`: an int on the left cannot be a format."""
+        if not is_number(node.right) and not (is_pure(node.left) and is_pure(node.right)):
+            return None
+        first, again = self._kept("a", node.left)
+        plain = ast.BinOp(left=again, op=node.op, right=node.right)
+        return self._choice(_is(first, "_int_"), plain, call("_mod_", again, node.right, at=self._at))
+
+    def compare(self, node: ast.Compare, guard: str) -> ast.expr | None:
+        """`a < b`: with an int on the left the other side is compared in one step."""
+        right = node.comparators[0]
+        if not is_pure(right):
+            return None
+        first, again = self._kept("a", node.left)
+        plain = ast.Compare(left=again, ops=node.ops, comparators=[right])
+        return self._choice(_is(first, "_int_"), plain, call(guard, again, right, at=self._at))
+
+    def contains(self, node: ast.Compare, guard: str) -> ast.expr | None:
+        """`item in holder`: a dict or a short list finds a constant in no time."""
+        if not isinstance(node.left, ast.Constant):
+            return None
+        first, again = self._kept("a", node.comparators[0])
+        plain = ast.Compare(left=node.left, ops=node.ops, comparators=[again])
+        length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
+        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_FEW_ITEMS)])
+        short_list = ast.BoolOp(op=ast.And(), values=[_is(again, "_list_"), short])
+        test = ast.BoolOp(op=ast.Or(), values=[_is(first, "_dict_"), short_list])
+        return self._choice(test, plain, call(guard, node.left, again, at=self._at))
+
+    def text_method(self, node: ast.Attribute) -> ast.expr:
+        """`text.method`: a short text is read in no time. The method's name stays what the guest wrote."""
+        first, again = self._kept("m", node.value)
+        length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
+        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_SMALL_TEXT)])
+        test = ast.BoolOp(op=ast.And(), values=[_is(first, "_str_"), short])
+        plain = ast.Attribute(value=again, attr=node.attr, ctx=ast.Load())
+        guarded = call("_getattr_", again, ast.Constant(node.attr), at=self._at)
+        return self._choice(test, plain, guarded)
+
+    def key(self, node: ast.expr) -> ast.expr:
+        first, again = self._kept("k", node)
+        return self._choice(_is(first, "_tuple_", negated=True), again, call("_key_", again, at=self._at))
+
+    def writable_items(self, node: ast.expr) -> ast.expr:
+        first, again = self._kept("w", node)
+        return self._choice(_is(first, "_dict_"), again, call("_items_", again, at=self._at))
+
+    def writable_attributes(self, node: ast.expr) -> ast.expr:
+        first, again = self._kept("w", node)
+        kind = ast.Call(func=_name("_type_"), args=[first], keywords=[])
+        return self._choice(_is(kind, "_mutable_"), again, call("_attributes_", again, at=self._at))
+
+    def text(self, node: ast.expr) -> ast.expr:
+        """An f-string: its length is looked at, and charged when it is long."""
+        name = f"_t{self._mode.value}_"
+        kept = ast.NamedExpr(target=ast.Name(name, ast.Store()), value=node)
+        length = ast.Call(func=_name("_len_"), args=[kept], keywords=[])
+        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_SMALL_TEXT)])
+        return self._choice(short, _name(name), call("_text_", _name(name), at=self._at))
+
+    def field(self, node: ast.expr) -> ast.expr:
+        first, again = self._kept("a", node)
+        return self._choice(_is(first, "_str_"), again, call("_format_", again, at=self._at))
