@@ -139,7 +139,7 @@ def rewrite_posts(store: Store, text: str) -> None:
         else:
             for number in range(200):
                 identity = number.to_bytes(16, "big")
-                transaction.insert("posts", {"text": text}, identity, float(number + 1))
+                transaction.insert("posts", {"text": text}, identity, number + 0.5)
         store.commit([transaction.write_set().commit(ts=store.head_ts + 1)])
 
 
