@@ -7,11 +7,12 @@ when everything has been carried out, client and database must agree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tidewell.protocol import decode_ts
 
@@ -75,8 +76,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.outcome: Any = None
         if does_connect:
             self.driver.connect(count=count)
+        self.modify(["counter:get", "counter:fail_when_odd"], drop=False)
 
     # ---- the client ----
+
+    @rule()
+    def add_one(self) -> None:
+        self.mutate("counter:add")
 
     @rule(paths=st.lists(st.sampled_from(QUERIES), max_size=3), drop=st.booleans())
     def modify(self, paths: list[str], drop: bool) -> None:
@@ -104,7 +110,6 @@ class SessionMachine(RuleBasedStateMachine):
         self.driver.act(self.next_request, "values:echo_action")
         self.next_request += 1
 
-    @precondition(lambda self: self.driver.verify is None)
     @rule(token=st.sampled_from(sorted(SUBJECTS)))
     def authenticate(self, token: str) -> None:
         message = {"type": "Authenticate", "baseVersion": self.identity_version, "tokenType": "User"}
@@ -123,40 +128,35 @@ class SessionMachine(RuleBasedStateMachine):
     def commit(self, value: int) -> None:
         self.driver.commit(counter=value)
 
-    @precondition(lambda self: self.driver.mutations and self.outcome is None)
-    @rule()
-    def run_mutation(self) -> None:
+    @rule(choice=st.integers(0, 4))
+    def go_on(self, choice: int) -> None:
+        """Carry out one of the things that are under way, whichever."""
+        steps = self._possible_steps()
+        if steps:
+            steps[choice % len(steps)]()
+
+    def _possible_steps(self) -> list[Callable[[], None]]:
+        driver = self.driver
+        steps = (
+            (self.outcome is not None, self._report_mutation),
+            (bool(driver.mutations) and self.outcome is None, self._run_mutation),
+            (bool(driver.actions), driver.finish_action),
+            (driver.unsent_transitions > 0, driver.transition_sent),
+            (driver.job is not None, driver.finish_update),
+            (driver.updates > 0, driver.begin_update),
+        )
+        return [step for is_possible, step in steps if is_possible]
+
+    def _run_mutation(self) -> None:
         before = self.backend.head_ts
         self.outcome = self.driver.run_mutation()
         if self.outcome.failure is None and self.outcome.ts > before:
             self.client.commits[self.client.unanswered[0]] = self.outcome.ts
         self.driver.pump()
 
-    @precondition(lambda self: self.outcome is not None)
-    @rule()
-    def report_mutation(self) -> None:
+    def _report_mutation(self) -> None:
         outcome, self.outcome = self.outcome, None
         self.driver.finish_mutation(outcome)
-
-    @precondition(lambda self: self.driver.actions)
-    @rule()
-    def finish_action(self) -> None:
-        self.driver.finish_action()
-
-    @precondition(lambda self: self.driver.updates)
-    @rule()
-    def begin_update(self) -> None:
-        self.driver.begin_update()
-
-    @precondition(lambda self: self.driver.job is not None)
-    @rule()
-    def finish_update(self) -> None:
-        self.driver.finish_update()
-
-    @precondition(lambda self: self.driver.unsent_transitions)
-    @rule()
-    def transition_sent(self) -> None:
-        self.driver.transition_sent()
 
     # ---- what holds ----
 
@@ -200,24 +200,14 @@ class SessionMachine(RuleBasedStateMachine):
                 assert found == expected, (path, found, expected)
 
     def _carry_out_everything(self) -> None:
-        driver = self.driver
         for _ in range(10_000):
-            if self.outcome is not None:
-                self.report_mutation()
-            elif driver.mutations:
-                self.run_mutation()
-            elif driver.actions:
-                driver.finish_action()
-            elif driver.unsent_transitions:
-                driver.transition_sent()
-            elif driver.job is not None:
-                driver.finish_update()
-            elif driver.updates:
-                driver.begin_update()
-            else:
-                break
+            steps = self._possible_steps()
+            if not steps:
+                return
+            steps[0]()
             self.client.hear_all()
+        raise AssertionError("the session never comes to rest")
 
 
 TestSession = SessionMachine.TestCase
-TestSession.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSession.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
