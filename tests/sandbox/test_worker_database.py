@@ -146,7 +146,7 @@ def rewrite_posts(store: Store, text: str) -> None:
 def churn(store: Store, seed: int) -> None:
     dice = random.Random(seed)
     for number in range(40):
-        rewrite_posts(store, f"{number:04}" + "y" * 300)
+        rewrite_posts(store, f"{seed}-{number:04}" + "y" * 300)
         change(store, dice)
 
 
