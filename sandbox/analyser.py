@@ -175,9 +175,14 @@ def _class_validator(cls: Any, rows: dict[str, Any]) -> Validator:
     is_total = cls.__dict__.get("_total_", True)
     for name, annotation in rows.items():
         validator = to_validator(annotation, f"{cls.__name__}.{name}")
-        may_be_absent = not is_total if is_typed_dict else name in cls.__dict__
+        may_be_absent = not is_total if is_typed_dict else _has_default(cls, name)
         fields[name] = optional(validator) if may_be_absent else validator
     return ObjectValidator(fields)
+
+
+def _has_default(cls: Any, name: str) -> bool:
+    spec = cls.__dict__.get("_dataclass_", {}).get(name)
+    return bool(spec._optional) if spec is not None else name in cls.__dict__
 
 
 # ---- errors ------------------------------------------------------------------------

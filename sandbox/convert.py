@@ -1,23 +1,53 @@
 """Values on their way from a guest to the host: paid for, capped, copied.
 
 What a guest hands over may share substructure, nest without end or contain
-itself. The walk here charges every node at its expanded size and stops at a cap,
-before `normalize` makes the canonical copy that the host goes on with.
+itself. One walk makes the canonical copy, charges every node at its expanded size
+as it goes, and stops at a cap of bytes. It keeps no path; if it meets something
+that is no value, a second walk looks for the same thing to say where it is.
+
+The rules are those of `tidewell.values.normalize`, for the types that guests have:
+a guest's dataclass stands for the dict of its fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from sandbox.classes import is_guest_instance
 from sandbox.costs import COPY_BYTES
 from tidewell.errors import InvalidValue
-from tidewell.values import DEPTH_MAX, MISSING, Value, normalize
+from tidewell.values import (
+    ARRAY_LENGTH_MAX,
+    DEPTH_MAX,
+    MISSING,
+    NUMBER_INT_MAX,
+    OBJECT_ENTRIES_MAX,
+    Int64,
+    Value,
+    normalize,
+    number,
+)
 
 Charge = Callable[[int], None]
 
 VALUE_BYTES_MAX: Final = 16 * 2**20  # arguments and results (function-semantics 19.2)
 DOCUMENT_BYTES_MAX: Final = 2**20
+STEPS_BEFORE_CHARGE: Final = 256  # nodes walked on credit
+
+_KEYS_KNOWN_MAX: Final = 4096
+_keys_known: set[str] = set()  # keys that passed the checks of `normalize`; a cache, never more than a hint
+
+_REMEDIES: Final = {
+    "Set": "a set is not a value; use sorted(...) or list(...)",
+    "FrozenSet": "a set is not a value; use sorted(...) or list(...)",
+    "Query": "a query is not a value; end it with .collect(), .take(n), .first() or .unique()",
+    "Declared": "a function is not a value; pass its path as text",
+}
+
+
+class _NoValue(Exception):
+    """Somewhere in the value is something that is none."""
 
 
 def take_in(
@@ -33,35 +63,133 @@ def take_in(
     Raises:
       InvalidValue: it is no value, nests too deeply, or is larger than `bytes_max`.
     """
-    _pay(value, path, charge, bytes_max, depth_max)
-    return normalize(value, path, depth_max)
+    walk = _Walk(charge, bytes_max)
+    try:
+        copy = walk.copy(value, depth_max)
+    except _NoValue:
+        _explain(value, path, depth_max)
+    except OverflowError:
+        raise InvalidValue(path, f"larger than {bytes_max} bytes") from None
+    walk.settle()
+    return copy
 
 
-def _pay(value: object, path: str, charge: Charge, bytes_max: int, depth_max: int) -> None:
-    """Walk level by level, without recursion; a level that is over the cap ends the walk."""
-    size = 0
-    level: list[Any] = [value]
-    for _ in range(depth_max + 1):
-        charge(len(level))
-        below: list[Any] = []
-        text_bytes = 0
-        for item in level:
-            kind = type(item)
-            if kind is str or kind is bytes:
-                text_bytes += len(item)
-            elif kind is list or kind is tuple:
-                below.extend(item)
-            elif kind is dict:
-                below.extend(item.values())
-                text_bytes += sum(len(key) for key in item if type(key) is str)
-            elif hasattr(kind, "__dataclass_fields__"):
-                below.extend(getattr(item, name, MISSING) for name in kind.__dataclass_fields__)
-            if len(below) > bytes_max:
-                break
-        charge(text_bytes // COPY_BYTES)
-        size += text_bytes + len(level)
-        if size + len(below) > bytes_max:
-            raise InvalidValue(path, f"larger than {bytes_max} bytes")
-        if not below:
-            return
-        level = below
+class _Walk:
+    __slots__ = ("_bytes_left", "_charge", "_steps")
+
+    def __init__(self, charge: Charge, bytes_max: int) -> None:
+        self._charge = charge
+        self._bytes_left = bytes_max
+        self._steps = 1
+
+    def settle(self) -> None:
+        self._charge(self._steps)
+        self._steps = 0
+
+    def _took(self, size: int, steps: int) -> None:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise OverflowError
+        self._steps += steps
+        if self._steps >= STEPS_BEFORE_CHARGE:
+            self.settle()
+
+    def copy(self, value: Any, depth_left: int) -> Value:
+        kind = type(value)
+        if kind is str:
+            size = len(value)
+            self._took(size, size // COPY_BYTES)
+            if not value.isascii():
+                try:
+                    value.encode()
+                except UnicodeEncodeError:
+                    raise _NoValue from None
+            return value
+        if kind is int:
+            if -NUMBER_INT_MAX <= value <= NUMBER_INT_MAX:
+                return value
+            raise _NoValue
+        if value is None or kind is bool or kind is Int64:
+            return value
+        if kind is dict:
+            return self._copy_dict(value, depth_left)
+        if kind is list or kind is tuple:
+            if depth_left <= 0 or len(value) > ARRAY_LENGTH_MAX:
+                raise _NoValue
+            self._took(len(value), len(value) + 1)
+            return [self.copy(item, depth_left - 1) for item in value]
+        if kind is float:
+            return number(value)
+        if kind is bytes:
+            self._took(len(value), len(value) // COPY_BYTES)
+            return value
+        fields = _fields_of(value)
+        if fields is None:
+            raise _NoValue
+        return self._copy_dict(fields, depth_left)
+
+    def _copy_dict(self, value: dict[Any, Any], depth_left: int) -> Value:
+        count = len(value)
+        if depth_left <= 0 or count > OBJECT_ENTRIES_MAX:
+            raise _NoValue
+        self._took(count, count + 1)
+        if not _keys_known.issuperset(value):
+            _learn_keys(value)
+        copy = {}
+        for key in sorted(value):
+            item = value[key]
+            if item is not MISSING:
+                copy[key] = self.copy(item, depth_left - 1)
+        return copy
+
+
+def _learn_keys(value: dict[Any, Any]) -> None:
+    for key in value:
+        if type(key) is not str:
+            raise _NoValue
+    try:
+        normalize(dict.fromkeys(value))
+    except InvalidValue:
+        raise _NoValue from None
+    if len(_keys_known) + len(value) > _KEYS_KNOWN_MAX:
+        _keys_known.clear()
+    _keys_known.update(value)
+
+
+def _fields_of(value: object) -> dict[str, Any] | None:
+    """Return the fields of a guest's dataclass instance, None for anything else."""
+    if not is_guest_instance(value) or not hasattr(type(value), "_dataclass_"):
+        return None
+    held = value.__dict__
+    return {name: held.get(name, MISSING) for name in type(value)._dataclass_}  # type: ignore[attr-defined]  # looked at just before
+
+
+def _explain(value: Any, path: str, depth_left: int) -> NoReturn:
+    """Raise `InvalidValue` for the first thing in `value` that is none. The walk before has ended in it."""
+    _find(value, path, depth_left)
+    raise AssertionError(f"{path} was refused and is a value")
+
+
+def _find(value: Any, path: str, depth_left: int) -> None:
+    kind = type(value)
+    fields = value if kind is dict else _fields_of(value)
+    if fields is not None:
+        if depth_left <= 0:
+            raise InvalidValue(path, "nested too deeply")
+        if len(fields) > OBJECT_ENTRIES_MAX:
+            raise InvalidValue(path, f"an object of {len(fields)} entries, at most {OBJECT_ENTRIES_MAX}")
+        normalize(dict.fromkeys(fields), path)
+        for key in sorted(fields):
+            if fields[key] is not MISSING:
+                _find(fields[key], f"{path}.{key}", depth_left - 1)
+    elif kind is list or kind is tuple:
+        if depth_left <= 0:
+            raise InvalidValue(path, "nested too deeply")
+        if len(value) > ARRAY_LENGTH_MAX:
+            raise InvalidValue(path, f"an array of {len(value)} elements, at most {ARRAY_LENGTH_MAX}")
+        for index, item in enumerate(value):
+            _find(item, f"{path}[{index}]", depth_left - 1)
+    elif kind.__name__ in _REMEDIES:
+        raise InvalidValue(path, _REMEDIES[kind.__name__])
+    else:
+        normalize(value, path)

@@ -292,7 +292,8 @@ def test_an_analysis_that_no_loader_writes_is_refused(damage: dict[str, object])
     import msgspec
 
     spec = {
-        "module": "a", "name": "f", "handler": "f", "kind": "query", "visibility": "public", "file": "a.py", "line": 1,
+        "module": "a", "name": "f", "handler": "f", "kind": "query", "visibility": "public",
+        "file": "a.py", "line": 1,
     }  # fmt: skip
     assert decode_analysis(msgspec.msgpack.encode({"functions": [spec]})).functions[0].path == "a:f"
     with pytest.raises(InvalidAnalysis):
