@@ -41,11 +41,23 @@ class DatabaseReader(HostObject):
     """What queries have as `ctx.db`."""
 
     __slots__ = ("_level", "_system")
-    _exposed_ = frozenset({"get", "normalize_id", "query", "system"})
+    _exposed_ = frozenset({"delete", "get", "insert", "normalize_id", "patch", "query", "replace", "system"})
 
     def __init__(self, level: Level) -> None:
         self._level = level
         self._system = SystemReader(level)
+
+    def insert(self, *arguments: Any) -> str:
+        raise _no_writes("insert")
+
+    def patch(self, *arguments: Any) -> None:
+        raise _no_writes("patch")
+
+    def replace(self, *arguments: Any) -> None:
+        raise _no_writes("replace")
+
+    def delete(self, *arguments: Any) -> None:
+        raise _no_writes("delete")
 
     @property
     def system(self) -> SystemReader:
@@ -116,10 +128,13 @@ class DatabaseWriter(DatabaseReader):
     """What mutations have as `ctx.db`. A table name before the id is checked against it (W4)."""
 
     __slots__ = ()
-    _exposed_ = DatabaseReader._exposed_ | {"delete", "insert", "patch", "replace"}
+    _exposed_ = DatabaseReader._exposed_
 
-    def insert(self, table: str, document: Any) -> str:
+    def insert(self, *arguments: Any) -> str:
         """Add a document and return its id."""
+        if len(arguments) != 2:
+            raise TypeError("insert() takes the name of a table and a dict")
+        table, document = arguments
         if type(table) is not str:
             raise TypeError(f"insert() takes the name of a table, found a {type(table).__name__}")
         if table.startswith("_"):
@@ -237,6 +252,10 @@ class DatabaseWriter(DatabaseReader):
     def _wrote(self) -> None:
         self._level.execution.charge_documents(1)
         self._level.limits.check_writes(self._level.database.usage)
+
+
+def _no_writes(operation: str) -> NotAllowed:
+    return NotAllowed(f"a query cannot use ctx.db.{operation}(): it only reads; make it a mutation")
 
 
 # The two system fields by the formula of function-semantics 2.1, with the longest id.

@@ -90,7 +90,7 @@ class GuestApp:
         frame = Run(
             code="v1", begin_ts=1, txn_id=1, overlay=overlay or [], calls=list(calls), production=production
         )
-        reply = self.executor.run(frame, self._answer)
+        reply = self.executor.run(frame, self.answer)
         assert isinstance(reply, Ran), reply
         return reply.outcomes
 
@@ -115,7 +115,7 @@ class GuestApp:
             raise CallFailed(outcome)
         return unpack(outcome.value)
 
-    def _answer(self, syscall: Syscall) -> SyscallReply:
+    def answer(self, syscall: Syscall) -> SyscallReply:
         """Answer an action like the engine does: a transaction of its own for each call."""
         self.syscalls.append(syscall)
         kind = syscall.operation.removeprefix("run_")
