@@ -35,6 +35,9 @@ class LeasedWorker(Protocol):
     def retire(self) -> None:
         """Let the worker go when its lease ends."""
 
+    def condemn(self, problem: str) -> None:
+        """Kill the worker for what its last reply held, which only unpacking could show."""
+
 
 class Pool(Protocol):
     """The workers of one deployment."""

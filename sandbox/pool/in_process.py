@@ -66,6 +66,9 @@ class InProcessWorker:
     def retire(self) -> None:
         self.is_fit = False
 
+    def condemn(self, problem: str) -> None:
+        raise ProtocolViolation(problem)  # no process has been broken into here, so this is a mistake of ours
+
     async def request(
         self,
         frame: Request,

@@ -83,6 +83,11 @@ class Worker:
         """Let the worker go when its lease ends."""
         self._is_retired = True
 
+    def condemn(self, problem: str) -> None:
+        """Kill the worker for what its last reply held, which only unpacking could show."""
+        self.process.kill("protocol", problem)
+        _log.warning("security event in worker %d: protocol: %s", self.process.pid, problem)
+
     def look_at_growth(self) -> None:
         """Retire the worker when it has grown too much since it was ready."""
         if self.process.private_bytes() - self._private_bytes_at_start > self._rules.growth_bytes_max:

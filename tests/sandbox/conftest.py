@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-for _folder in (_HERE, _HERE / "entries"):
+for _folder in (_HERE, _HERE / "entries", _HERE / "pool"):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))
