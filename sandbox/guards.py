@@ -20,6 +20,7 @@ from sandbox.sets import FrozenSet, Set
 from sandbox.text import scrub
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
+_SCALARS: Final = _NUMBERS | {str, bytes}
 _CONTAINERS: Final = frozenset({list, tuple, dict, Set, FrozenSet})
 _JUST_TEXT: Final = frozenset({str})
 _ORDERED: Final = frozenset({list, tuple})
@@ -62,6 +63,15 @@ class Structure:
             self._charge(len(value) + 1)
             for item in value:
                 self.measure(item, depth + 1)
+
+    def is_plain(self, values: Any, depth: int = 0) -> bool:
+        """Whether `values` are numbers, texts and sequences of such: comparing them runs C code alone."""
+        kinds = set(map(type, values))
+        if kinds <= _SCALARS:
+            return True
+        if depth > policy.DEPTH_MAX or not kinds <= _SCALARS | _ORDERED:
+            return False
+        return all(self.is_plain(value, depth + 1) for value in values if type(value) in _ORDERED)
 
     def key(self, key: Any) -> Any:
         """Return `key`, walked if hashing it recurses."""

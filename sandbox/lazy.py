@@ -36,15 +36,11 @@ class LazyEnumerate(enumerate):  # type: ignore[type-arg]
     __slots__ = ("_depth",)
 
 
-class LazyReversed(reversed):  # type: ignore[type-arg]
-    __slots__ = ("_depth",)
-
-
 class LazyChain(itertools.chain):  # type: ignore[type-arg]
     __slots__ = ("_depth",)
 
 
-LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyReversed, LazyChain)
+LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyChain)
 
 
 def depth_of(source: Any) -> int:
@@ -86,7 +82,7 @@ class Lazies:
         return self._deeper(LazyEnumerate(source, start), source)
 
     def reversed(self, source: Any) -> Any:
-        return self._deeper(LazyReversed(source))
+        return self._deeper(LazyChain(reversed(source)))
 
     def filter(self, function: Callable[[Any], Any] | None, source: Any) -> Any:
         kept = filter(function, LazyItems(source, self._units))

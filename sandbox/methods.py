@@ -36,6 +36,36 @@ def codec(encoding: Any, errors: Any) -> None:
         raise LookupError("unknown error handler name")
 
 
+def merge_order(keys: list[Any], reverse: bool) -> list[int]:
+    """Return the stable order of `keys`, by our own merges.
+
+    Keys of the host and of dataclasses take steps when they are compared, and how
+    often the interpreter's sort compares differs between versions.
+    """
+    order = list(range(len(keys)))
+    if reverse:
+        order.reverse()
+    width = 1
+    while width < len(order):
+        merged: list[int] = []
+        for start in range(0, len(order), 2 * width):
+            left, right = order[start : start + width], order[start + width : start + 2 * width]
+            i = j = 0
+            while i < len(left) and j < len(right):
+                if keys[right[j]] < keys[left[i]]:
+                    merged.append(right[j])
+                    j += 1
+                else:
+                    merged.append(left[i])
+                    i += 1
+            merged += left[i:] or right[j:]
+        order = merged
+        width *= 2
+    if reverse:
+        order.reverse()
+    return order
+
+
 class Methods:
     """The guarded methods of one worker."""
 
@@ -231,14 +261,20 @@ class Methods:
         self._charge(costs.sort_steps(len(items)))
         if key is None:
             self._structure.measure(items)
-            items.sort(reverse=bool(reverse))
+            if self._structure.is_plain(items):
+                items.sort(reverse=bool(reverse))
+            else:
+                items[:] = map(list(items).__getitem__, merge_order(items, bool(reverse)))
             return
         if isinstance(key, Face):
             key = key.__call__
         self._charge(len(items))
         keys = list(map(key, items))
         self._structure.measure(keys)
-        order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+        if self._structure.is_plain(keys):
+            order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+        else:
+            order = merge_order(keys, bool(reverse))
         items[:] = map(list(items).__getitem__, order)
 
     def _sort(self, value: list[Any], *, key: Any = None, reverse: Any = False) -> None:

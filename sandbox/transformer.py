@@ -145,7 +145,9 @@ class Transformer(ExpressionTransformer):
         self.visit_defaults(node.args)
         leaf, generator = is_leaf([node.body]), yields([node.body])
         outer = self.class_fields, self.super_scope, self.mode, self.in_class_body
-        self.class_fields, self.super_scope, self.mode, self.in_class_body = None, None, Mode.LOCAL, False
+        self.class_fields, self.super_scope, self.in_class_body = None, None, False
+        if self.mode is not Mode.CALL:  # in the iterable of a comprehension Python looks into lambdas, too
+            self.mode = Mode.LOCAL
         outer_integers, self.integers = self.integers, frozenset()
         body = self.visit(node.body)
         self.integers = outer_integers

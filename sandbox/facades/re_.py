@@ -78,7 +78,7 @@ class Match(HostObject):
         return tuple(self._match.groups(default))
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
-        return dict(self._match.groupdict(default))
+        return {name: self._match.groups(default)[i - 1] for name, i in self._pattern.groupindex.items()}
 
     def start(self, group: Any = 0) -> int:
         return int(self._match.start(self._position(group)))
@@ -137,7 +137,9 @@ class Pattern(HostObject):
         self.pattern = pattern
         self.flags = flags
         self.groups = self._regex.groups
-        self.groupindex = {} if type(pattern) is bytes else dict(self._regex.groupindex)
+        self.groupindex = {}
+        if type(pattern) is str:
+            self.groupindex = dict(sorted(self._regex.groupindex.items(), key=lambda pair: pair[1]))
 
     def _checked(self, string: Any) -> Any:
         if type(string) is not type(self.pattern):
