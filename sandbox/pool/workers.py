@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -49,6 +50,15 @@ class _TrioClock:
         return trio.current_time()
 
 
+@attrs.define(eq=False)
+class _Waiter:
+    """A caller who waits for a worker. Starts with none; served with one, or without when the pool fails."""
+
+    code: str | None
+    served: trio.Event = attrs.field(factory=trio.Event)
+    worker: Worker | None = None
+
+
 @attrs.define(eq=False, kw_only=True)
 class WorkerPool:
     """See the module. `entry` is called in each worker with its channel and `argument`."""
@@ -73,8 +83,7 @@ class WorkerPool:
     _idle: list[Worker] = attrs.field(factory=list, init=False)
     _leased: set[Worker] = attrs.field(factory=set, init=False)
     _starting: int = attrs.field(default=0, init=False)
-    _waiting: int = attrs.field(default=0, init=False)
-    _arrivals: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _waiting: deque[_Waiter] = attrs.field(factory=deque, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _failure: str = attrs.field(default="", init=False)
     _last_lease: float = attrs.field(default=0.0, init=False)
@@ -138,7 +147,7 @@ class WorkerPool:
         self._idle.clear()
         self._failure = "the pool is closed"
         self._failures = _FAILURES_MAX
-        self._arrivals.unpark_all()
+        self._disappoint()
 
     async def _prove_the_wall(self) -> None:
         """Have one sacrificial worker make each attempt. Raises `PoolFailed` if one survives."""
@@ -181,8 +190,7 @@ class WorkerPool:
         try:
             yield worker
         finally:
-            self._leased.discard(worker)
-            self._arrive(worker)
+            self._take_back(worker)
 
     def retire_all(self) -> None:
         """Replace every worker: the idle now, the leased when their leases end."""
@@ -194,22 +202,30 @@ class WorkerPool:
         self._grow()
 
     async def _take(self, code: str | None) -> Worker:
+        """Return an idle worker, or wait for one. First come, first served."""
         self._last_lease = self.clock.monotonic()
-        self._waiting += 1
-        try:
-            while True:
-                worker = self._pick(code)
-                if worker is not None:
-                    self._leased.add(worker)
-                    self._busy.set()
-                    return worker
-                if self._nursery is None or self._failures >= _FAILURES_MAX:
-                    raise PoolFailed(self._failure or "the pool does not run")
+        if not self._waiting:
+            worker = self._pick(code)
+            if worker is not None:
+                self._has_lent(worker)
                 self._grow()
-                await self._arrivals.park()
-        finally:
-            self._waiting -= 1
-            self._grow()
+                return worker
+        if self._nursery is None or self._failures >= _FAILURES_MAX:
+            raise PoolFailed(self._failure or "the pool does not run")
+        waiter = _Waiter(code)
+        self._waiting.append(waiter)
+        self._grow()
+        try:
+            await waiter.served.wait()
+        except BaseException:
+            if waiter.worker is not None:
+                self._take_back(waiter.worker)
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+            raise
+        if waiter.worker is None:
+            raise PoolFailed(self._failure)
+        return waiter.worker
 
     def _pick(self, code: str | None) -> Worker | None:
         """Remove an idle worker and return it: the best by code, the most recently used among equals."""
@@ -225,15 +241,42 @@ class WorkerPool:
             return None
         return self._idle.pop()
 
+    def _has_lent(self, worker: Worker) -> None:
+        self._leased.add(worker)
+        self._busy.set()
+
+    def _take_back(self, worker: Worker) -> None:
+        self._leased.discard(worker)
+        self._arrive(worker)
+
     def _arrive(self, worker: Worker) -> None:
-        """Take a worker in, new or back from a lease."""
-        if worker.is_fit and self._nursery is not None:
+        """Take a worker in, new or back from a lease: for whoever waits, or to rest.
+
+        It is handed over here and now. Were it put to rest and a waiter told to look,
+        a caller that returns one worker and asks for the next would always be faster.
+        """
+        if not worker.is_fit or self._nursery is None:
+            worker.process.kill()
+        elif not self._waiting:
             worker.rests(self.clock.monotonic())
             self._idle.append(worker)
-            self._arrivals.unpark()
         else:
-            worker.process.kill()
+            for waiter in self._waiting:
+                if waiter.code is None or worker.loaded_code in (None, waiter.code):
+                    self._waiting.remove(waiter)
+                    waiter.worker = worker
+                    waiter.served.set()
+                    self._has_lent(worker)
+                    break
+            else:
+                worker.process.kill()  # everybody wants another version: make room
         self._grow()
+
+    def _disappoint(self) -> None:
+        """Tell everybody who waits that there will be no worker."""
+        for waiter in self._waiting:
+            waiter.served.set()
+        self._waiting.clear()
 
     # ---- starts --------------------------------------------------------------------
 
@@ -242,7 +285,7 @@ class WorkerPool:
         if self._nursery is None:
             return
         is_in_use = self.clock.monotonic() - self._last_lease < self.rules.idle_s
-        wanted = max(self._waiting, self.rules.spares if is_in_use else 0)
+        wanted = max(len(self._waiting), self.rules.spares if is_in_use else 0)
         while (
             len(self._idle) + self._starting < wanted
             and len(self._idle) + len(self._leased) + self._starting < self.size
@@ -271,7 +314,7 @@ class WorkerPool:
         self._failures += 1
         self._failure = why
         if self._failures >= _FAILURES_MAX:
-            self._arrivals.unpark_all()
+            self._disappoint()
         else:
             self._grow()
 

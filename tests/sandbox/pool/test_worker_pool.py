@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from harness import ENTRIES, run_frame
 
 from sandbox.confinement.limits import Budgets
@@ -337,6 +338,36 @@ async def test_callers_wait_for_their_turn() -> None:
             nursery.start_soon(one, number)
     assert sorted(values) == list(range(20))
     assert len(values) == 20
+
+
+async def test_callers_are_served_in_the_order_they_came() -> None:
+    """A caller that returns a worker and asks again at once used to get it back every time."""
+    async with toy_pool(size=1) as pool, trio.open_nursery() as nursery:
+        served: list[str] = []
+        async with pool.lease():
+            for name in ("first", "second"):
+                nursery.start_soon(serve_once, pool, name, served)
+                await trio.testing.wait_all_tasks_blocked()
+        async with pool.lease():
+            served.append("the one that came back")
+    assert served == ["first", "second", "the one that came back"]
+
+
+async def serve_once(pool: WorkerPool, name: str, served: list[str]) -> None:
+    async with pool.lease():
+        served.append(name)
+
+
+async def test_zygote_is_replaced_after_its_number_of_starts() -> None:
+    async with toy_pool(size=1, rules=Rules(zygote_starts_max=12)) as pool:
+        first = pool.zygote_pid
+        for _ in range(10):
+            async with pool.lease() as worker:
+                worker.retire()
+        assert await call(pool, "echo", 1) == 1
+        assert pool.zygote_pid != first
+        while os.path.exists(f"/proc/{first}"):  # it ends when its last worker has
+            await trio.sleep(0.02)
 
 
 async def test_ending_the_pool_ends_requests_and_processes() -> None:
