@@ -89,7 +89,10 @@ class Calls:
             a tool of the operator, so that a plain int may stand for an int64.
         """
         function = self._find(level.path, level.kind, is_public_only=not is_internal)
-        return self._call(level, function, args, coerces=is_internal)
+        value = self._call(level, function, args, coerces=is_internal)
+        if level.execution.database is not None:
+            level.execution.charge_bytes()
+        return value
 
     def run_nested(
         self,

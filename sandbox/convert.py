@@ -34,6 +34,7 @@ Charge = Callable[[int], None]
 VALUE_BYTES_MAX: Final = 16 * 2**20  # arguments and results (function-semantics 19.2)
 DOCUMENT_BYTES_MAX: Final = 2**20
 STEPS_BEFORE_CHARGE: Final = 256  # nodes walked on credit
+SHORT_TEXT: Final = 64  # characters; their copy is in the price of the node
 
 _KEYS_KNOWN_MAX: Final = 4096
 _keys_known: set[str] = set()  # keys that passed the checks of `normalize`; a cache, never more than a hint
@@ -66,11 +67,11 @@ def take_in(
     walk = _Walk(charge, bytes_max)
     try:
         copy = walk.copy(value, depth_max)
+        walk.settle()
     except _NoValue:
         _explain(value, path, depth_max)
     except OverflowError:
         raise InvalidValue(path, f"larger than {bytes_max} bytes") from None
-    walk.settle()
     return copy
 
 
@@ -83,6 +84,8 @@ class _Walk:
         self._steps = 1
 
     def settle(self) -> None:
+        if self._bytes_left < 0:
+            raise OverflowError
         self._charge(self._steps)
         self._steps = 0
 
@@ -138,7 +141,14 @@ class _Walk:
         copy = {}
         for key in sorted(value):
             item = value[key]
-            if item is not MISSING:
+            kind = type(item)
+            # The leaves that documents are mostly made of, without a call for each.
+            if kind is int and -NUMBER_INT_MAX <= item <= NUMBER_INT_MAX:
+                copy[key] = item
+            elif kind is str and len(item) < SHORT_TEXT and item.isascii():
+                self._bytes_left -= len(item)
+                copy[key] = item
+            elif item is not MISSING:
                 copy[key] = self.copy(item, depth_left - 1)
         return copy
 

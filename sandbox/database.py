@@ -25,7 +25,7 @@ from tidewell.errors import (
 from tidewell.ids import INTERNAL_ID_BYTES, USER_TABLE_FIRST, decode_id
 from tidewell.schema import check_field_name, check_name
 from tidewell.validators import InvalidValidator, Scope, check
-from tidewell.values import DOCUMENT_DEPTH_MAX, MISSING, Value, size_bytes
+from tidewell.values import DOCUMENT_DEPTH_MAX, MISSING, OBJECT_ENTRIES_MAX, object_of, size_bytes
 
 SYSTEM_FIELDS: Final = ("_creationTime", "_id")
 SYSTEM_TABLES: Final = frozenset({"_conflicts", "_executions", "_scheduled_functions", "_storage"})
@@ -144,9 +144,13 @@ class DatabaseWriter(DatabaseReader):
         except InvalidValidator as error:
             raise InvalidValue("insert", str(error)) from None
         level = self._level
-        body = self._document(document, table, None)
+        body = self._taken(document, table)
+        for name in SYSTEM_FIELDS:
+            if name in body:
+                raise _system_field(table, name)
         internal_id = level.chance.ids.bytes(INTERNAL_ID_BYTES)
-        inserted = level.database.insert(table, body, internal_id, level.execution.next_creation_time())
+        created_ms = level.execution.next_creation_time()
+        inserted = level.database.insert(table, self._checked(body, table), internal_id, created_ms)
         self._wrote()
         return inserted
 
@@ -156,27 +160,34 @@ class DatabaseWriter(DatabaseReader):
         if type(fields) is not dict:
             raise InvalidValue("patch", f"takes a dict of fields, found a {type(fields).__name__}")
         removed = [name for name, value in fields.items() if value is MISSING]
-        taken = take_in(fields, table, self._level.execution.charge, bytes_max=DOCUMENT_BYTES_MAX)
-        before = self._existing(document_id, table)
+        taken = self._taken(fields, table)
+        before = _get(self._level, document_id)
+        if before is None:
+            raise NotFound(f"there is no document {document_id} in {table!r}; it may have been deleted")
         merged = {**before, **taken}
         for name in removed:
-            if name in SYSTEM_FIELDS:
-                raise InvalidValue(f"{table}.{name}", "is a system field and cannot be removed")
             merged.pop(name, None)
-        self._replace(document_id, table, merged, before)
+        for name in SYSTEM_FIELDS:
+            if merged.pop(name, MISSING) != before[name]:
+                raise _system_field(table, name)
+        self._replace(document_id, table, object_of(merged))
 
     def replace(self, *arguments: Any) -> None:
         """Give a document a new body; its id and creation time stay."""
         table, document_id, document = self._target("replace", arguments)
-        taken = take_in(document, table, self._level.execution.charge, bytes_max=DOCUMENT_BYTES_MAX)
-        before = self._existing(document_id, table)
-        self._replace(document_id, table, taken, before)
+        body = self._taken(document, table)
+        if any(name in body for name in SYSTEM_FIELDS):
+            before = _get(self._level, document_id) or {}
+            for name in SYSTEM_FIELDS:
+                if name in body and body.pop(name) != before.get(name):
+                    raise _system_field(table, name)
+        self._replace(document_id, table, body)
 
     def delete(self, *arguments: Any) -> None:
         """Remove a document."""
         table, document_id = _table_and_id("delete", arguments)
-        name = self._writable_table(document_id, table)
-        self._level.database.delete(self._must_exist(document_id, name))
+        self._writable_table(document_id, table)
+        self._level.database.delete(document_id)
         self._wrote()
 
     # ---- what all writes share -----------------------------------------------------
@@ -197,23 +208,8 @@ class DatabaseWriter(DatabaseReader):
             raise InvalidId(f"{document_id!r} belongs to no table")
         return name
 
-    def _must_exist(self, document_id: str, table: str) -> str:
-        self._existing(document_id, table)
-        return document_id
-
-    def _existing(self, document_id: str, table: str) -> Document:
-        document = _get(self._level, document_id)
-        if document is None:
-            raise NotFound(f"there is no document {document_id} in table {table!r}; it may have been deleted")
-        return document
-
-    def _replace(self, document_id: str, table: str, body: Value, before: Document) -> None:
-        checked = self._document(body, table, before)
-        self._level.database.replace(document_id, checked)
-        self._wrote()
-
-    def _document(self, value: Any, table: str, before: Document | None) -> Document:
-        """Return the body to store, without system fields, checked by the rules and the schema."""
+    def _taken(self, value: Any, table: str) -> Document:
+        """Return the canonical copy of a document, or of a part of one."""
         body = take_in(
             value,
             table,
@@ -223,14 +219,19 @@ class DatabaseWriter(DatabaseReader):
         )
         if type(body) is not dict:
             raise InvalidValue(table, f"a document is a dict, found a {type(value).__name__}")
-        for name in SYSTEM_FIELDS:
-            if name in body and (before is None or body.pop(name) != before[name]):
-                raise InvalidValue(f"{table}.{name}", "is a system field, which the database sets")
+        return body
+
+    def _replace(self, document_id: str, table: str, body: Document) -> None:
+        self._level.database.replace(document_id, self._checked(body, table))
+        self._wrote()
+
+    def _checked(self, body: Document, table: str) -> Document:
+        """Return the body to store, without system fields, checked by the rules and the schema."""
         for name in body:
-            try:
-                check_field_name(name)
-            except InvalidValidator as error:
-                raise InvalidValue(table, str(error)) from None
+            if name not in _names_known:
+                _check_name(name, table)
+        if len(body) > OBJECT_ENTRIES_MAX:
+            raise InvalidValue(table, f"a document of {len(body)} fields, at most {OBJECT_ENTRIES_MAX}")
         size = size_bytes(body) + _SYSTEM_FIELDS_BYTES
         if size > DOCUMENT_BYTES_MAX:
             raise InvalidValue(table, f"a document of {size} bytes, at most {DOCUMENT_BYTES_MAX}")
@@ -252,6 +253,24 @@ class DatabaseWriter(DatabaseReader):
     def _wrote(self) -> None:
         self._level.execution.charge_documents(1)
         self._level.limits.check_writes(self._level.database.usage)
+
+
+_NAMES_KNOWN_MAX: Final = 4096
+_names_known: set[str] = set()  # names of fields that passed; a cache, never more than a hint
+
+
+def _check_name(name: str, table: str) -> None:
+    try:
+        check_field_name(name)
+    except InvalidValidator as error:
+        raise InvalidValue(table, str(error)) from None
+    if len(_names_known) >= _NAMES_KNOWN_MAX:
+        _names_known.clear()
+    _names_known.add(name)
+
+
+def _system_field(table: str, name: str) -> InvalidValue:
+    return InvalidValue(f"{table}.{name}", "is a system field, which the database sets")
 
 
 def _no_writes(operation: str) -> NotAllowed:

@@ -257,9 +257,10 @@ class Query(HostObject):
         raise UnknownIndex(f"there is no table {table!r}, so it has no index {index!r}")
 
     def _documents(self, plan: Plan) -> Iterator[Document]:
-        for _, document in self._rows(plan):
-            if plan.matches(document):
-                yield document
+        rows = self._rows(plan)
+        if not plan.predicates:
+            return (document for _, document in rows)
+        return (document for _, document in rows if plan.matches(document))
 
     def _rows(
         self, plan: Plan, start_after: bytes | None = None, stop_at: bytes | None = None
@@ -277,11 +278,12 @@ class Query(HostObject):
             start_after=start_after,
             stop_at=stop_at,
         )
+        usage, cost = database.usage, 1 + len(plan.predicates)
         for row in rows:
-            charge_documents(1 + len(plan.predicates))
-            limits.check_reads(database.usage)
+            charge_documents(cost)
+            limits.check_reads(usage)
             yield row
-        limits.check_reads(database.usage)
+        limits.check_reads(usage)
 
 
 class Rows(HostObject):
