@@ -26,7 +26,7 @@ import trio
 
 from engine.actions import ACTIONS_MAX, Actions
 from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
-from engine.backend import ActionOutcome, Call, MutationOutcome, QueryOutcome, Watch
+from engine.backend import ActionOutcome, Call, Kind, MutationOutcome, QueryOutcome, Watch
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
@@ -72,6 +72,10 @@ class Deployment:
     @property
     def head_ts(self) -> Timestamp:
         return self._committer.head_ts
+
+    def kind_of(self, path: str) -> Kind | None:
+        spec = None if self.code is None else self.code.functions.get(path)
+        return None if spec is None else spec.kind
 
     async def query(self, call: Call, *, ts: Timestamp | None = None) -> QueryOutcome:
         return await self.queries.query(call, ts)
