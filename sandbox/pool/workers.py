@@ -22,16 +22,13 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from sandbox.confinement import selftest
 from sandbox.confinement.layers import Report
 from sandbox.confinement.limits import Budgets
-from sandbox.frames import Broken, ProtocolViolation, Ready
 from sandbox.launch import Settings
 from sandbox.pool.death import PoolFailed
 from sandbox.pool.lease import Worker
 from sandbox.pool.rules import Rules, StartLimiter
-from sandbox.pool.wire import Closed, Wire
-from sandbox.pool.zygotes import Zygote
+from sandbox.pool.starts import Starter
 
 _TICK_S: Final = 0.05  # how often budgets are looked at; a request can use this much more
 _FAILURES_MAX: Final = 3  # failed starts in a row before waiting callers are told
@@ -75,10 +72,8 @@ class WorkerPool:
     with_namespaces: bool = True
 
     layers: Report = attrs.field(factory=Report, init=False)  # of the newest worker
-    started: int = attrs.field(default=0, init=False)  # workers that became ready, ever
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
-    _zygote: Zygote | None = attrs.field(default=None, init=False)
-    _retiring: list[Zygote] = attrs.field(factory=list, init=False)
+    _starter: Starter | None = attrs.field(default=None, init=False)
     _limiter: StartLimiter = attrs.field(init=False)
     _idle: list[Worker] = attrs.field(factory=list, init=False)
     _leased: set[Worker] = attrs.field(factory=set, init=False)
@@ -88,7 +83,6 @@ class WorkerPool:
     _failure: str = attrs.field(default="", init=False)
     _last_lease: float = attrs.field(default=0.0, init=False)
     _busy: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _zygote_lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         assert self.size > 0, self.size
@@ -124,10 +118,11 @@ class WorkerPool:
         failure: PoolFailed | None = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            starter = self._starter = Starter(self._settings(), self.rules, nursery)
             self._last_lease = self.clock.monotonic()
             try:
                 self._arrive(await self.start_worker())  # names a missing layer; the next line only misses it
-                await self._prove_the_wall()
+                await starter.prove_the_wall()
                 task_status.started()
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._keep_house)
@@ -149,29 +144,16 @@ class WorkerPool:
         self._failures = _FAILURES_MAX
         self._disappoint()
 
-    async def _prove_the_wall(self) -> None:
-        """Have one sacrificial worker make each attempt. Raises `PoolFailed` if one survives."""
-        survivors: list[str] = []
-
-        async def sacrifice(name: str) -> None:
-            try:
-                process = await (await self._warm_zygote()).spawn(attempt=name)
-            except PoolFailed as failure:
-                survivors.append(f"{name} ({failure})")
-                return
-            with trio.move_on_after(self.rules.start_s):
-                status = await process.ended()
-                if status is None or not selftest.is_refused(status):
-                    survivors.append(f"{name} (ended with {status})")
-                return
-            process.kill()
-            survivors.append(f"{name} (did not end)")
-
-        async with trio.open_nursery() as nursery:
-            for name in selftest.ATTEMPTS:
-                nursery.start_soon(sacrifice, name)
-        if survivors:
-            raise PoolFailed(f"the sandbox does not hold: not stopped by the kernel: {', '.join(survivors)}")
+    def _settings(self) -> Settings:
+        return Settings(
+            entry=self.entry,
+            argument=self.argument,
+            budgets=self.budgets,
+            mandatory=self.mandatory,
+            hash_seed=self.hash_seed,
+            import_paths=self.import_paths,
+            with_namespaces=self.with_namespaces,
+        )
 
     # ---- leases --------------------------------------------------------------------
 
@@ -320,57 +302,11 @@ class WorkerPool:
 
     async def start_worker(self) -> Worker:
         """Start a worker and return it ready, outside of the size. Raises `PoolFailed`."""
-        zygote = await self._warm_zygote()
-        process = await zygote.spawn()
-        try:
-            with trio.move_on_after(self.rules.start_s):
-                wire = Wire(process)
-                frame = await wire.receive()
-                match frame:
-                    case Ready():
-                        if not process.is_confined():
-                            raise PoolFailed("a worker says that it is confined, and the kernel denies it")
-                        self.layers = Report(frame.layers, frame.notes)
-                        self.started += 1
-                        return Worker(wire, frame.layers, frame.notes, frame.txn_id, self.rules)
-                    case Broken(where=where, message=message):
-                        raise PoolFailed(f"{where}: {message}")
-                    case _:
-                        raise PoolFailed(f"a worker began with {type(frame).__name__}")
-            raise PoolFailed(f"a worker was not ready after {self.rules.start_s:g} s")
-        except Closed:
-            raise PoolFailed(f"a worker was lost before it was ready: {await process.lost()}") from None
-        except ProtocolViolation as violation:
-            process.kill()
-            raise PoolFailed(f"a worker began with nonsense: {violation}") from None
-        except BaseException:
-            process.kill()
-            raise
-
-    async def _warm_zygote(self) -> Zygote:
-        """Return the zygote to fork from; start one when there is none, or when it has forked enough."""
-        async with self._zygote_lock:
-            zygote = self._zygote
-            if zygote is not None and not zygote.is_closed:
-                if zygote.started < self.rules.zygote_starts_max:
-                    return zygote
-                self._retiring.append(zygote)
-            if self._nursery is None:
-                raise PoolFailed("the pool is closed")
-            fresh = Zygote(
-                Settings(
-                    entry=self.entry,
-                    argument=self.argument,
-                    budgets=self.budgets,
-                    mandatory=self.mandatory,
-                    hash_seed=self.hash_seed,
-                    import_paths=self.import_paths,
-                    with_namespaces=self.with_namespaces,
-                )
-            )
-            await self._nursery.start(fresh.run)
-            self._zygote = fresh
-            return fresh
+        if self._starter is None:
+            raise PoolFailed("the pool does not run")
+        worker = await self._starter.start()
+        self.layers = Report(worker.layers, worker.notes)
+        return worker
 
     # ---- watch ---------------------------------------------------------------------
 
@@ -398,10 +334,8 @@ class WorkerPool:
                 if not worker.is_fit or now - worker.idle_since >= self.rules.idle_s:
                     worker.process.kill()
                     self._idle.remove(worker)
-            for zygote in tuple(self._retiring):
-                if not zygote.living:
-                    zygote.close()
-                    self._retiring.remove(zygote)
+            if self._starter is not None:
+                self._starter.tidy()
             self._failures = min(self._failures, _FAILURES_MAX - 1)
             self._grow()
 
@@ -414,4 +348,9 @@ class WorkerPool:
 
     @property
     def zygote_pid(self) -> int | None:
-        return None if self._zygote is None else self._zygote.pid
+        return None if self._starter is None or self._starter.zygote is None else self._starter.zygote.pid
+
+    @property
+    def started(self) -> int:
+        """How many workers became ready, ever."""
+        return 0 if self._starter is None else self._starter.started

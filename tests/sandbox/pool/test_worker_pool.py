@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -439,7 +440,10 @@ async def run_alone(pool: WorkerPool) -> None:
 
 async def test_callers_are_told_when_workers_can_no_longer_start() -> None:
     async with toy_pool(size=1, argument="1") as pool:
-        pool.argument = "no number"  # the next zygote's workers cannot open their database
+        starter = pool._starter
+        assert starter is not None
+        # The next zygote's workers cannot open their database.
+        starter.settings = attrs.evolve(starter.settings, argument="no number")
         assert pool.zygote_pid is not None
         os.kill(pool.zygote_pid, signal.SIGKILL)
         async with pool.lease() as worker:
