@@ -1,0 +1,84 @@
+"""A worker's transactions: each on its snapshot, with exactly the write sets it was given over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.guest import _GuestStore
+from sandbox.transaction import CannotServe
+from storage import Commit, ReaderStale, Snapshot, Store, Transaction, WriteSet
+from tidewell.ids import decode_id
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "store") as store:
+        plan = store.catalog().plan()
+        plan.create_table("counters")
+        store.commit([Commit(1, catalog=plan.change())])
+        yield store
+
+
+class Reader:
+    """A `SnapshotReader` of a store that this very process has open, which LMDB does not allow a real one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def refresh(self, at_least: int = 0) -> int:
+        with self._store.pin() as pin:
+            if pin.txn_id < at_least:
+                raise ReaderStale(f"{pin.txn_id} is older than {at_least}")
+            return pin.txn_id
+
+    def snapshot(self, ts: int) -> Snapshot:
+        return self._store.snapshot(ts)
+
+
+@pytest.fixture
+def guest(store: Store) -> _GuestStore:
+    return _GuestStore("", Reader(store))  # type: ignore[arg-type]  # what of it is used has the same shape
+
+
+def increment(database: object, counter: str) -> bytes:
+    """Add one to a counter and return the packed write set."""
+    assert isinstance(database, Transaction)
+    before = database.get(counter)
+    if before is None:
+        database.insert("counters", {"n": 1}, decode_id(counter)[1], 1)
+    else:
+        database.replace(counter, {"n": before["n"] + 1})
+    return database.write_set().pack()
+
+
+COUNTER = "j57000820c20a1g7104gm2rc1m70ynr8"
+
+
+def test_each_call_of_a_batch_sees_the_write_sets_before_it(store: Store, guest: _GuestStore) -> None:
+    with store.pin() as pin:
+        overlay: list[bytes] = []
+        for n in range(1, 20):
+            overlay.append(increment(guest.begin(1, pin.txn_id, overlay), COUNTER))
+            assert guest.begin(1, pin.txn_id, overlay).get(COUNTER)["n"] == n  # type: ignore[index]  # is there
+
+
+def test_write_sets_of_one_request_do_not_show_in_the_next(store: Store, guest: _GuestStore) -> None:
+    with store.pin() as pin:
+        first = increment(guest.begin(1, pin.txn_id, []), COUNTER)
+        second = increment(guest.begin(1, pin.txn_id, [first]), COUNTER)
+        assert guest.begin(1, pin.txn_id, [first, second]).get(COUNTER)["n"] == 2  # type: ignore[index]  # is there
+        assert guest.begin(1, pin.txn_id, [first]).get(COUNTER)["n"] == 1  # type: ignore[index]  # is there
+        assert guest.begin(1, pin.txn_id, []).get(COUNTER) is None
+    store.commit([WriteSet.unpack(first).commit(2)])
+    with store.pin() as pin:
+        assert guest.begin(2, pin.txn_id, []).get(COUNTER)["n"] == 1  # type: ignore[index]  # is there
+        assert guest.begin(2, pin.txn_id, [second]).get(COUNTER)["n"] == 2  # type: ignore[index]  # is there
+        assert guest.begin(1, pin.txn_id, []).get(COUNTER) is None
+
+
+def test_a_state_that_is_not_visible_is_refused(guest: _GuestStore) -> None:
+    with pytest.raises(CannotServe):
+        guest.begin(1, 10**9, [])
