@@ -1,4 +1,4 @@
-"""The sequences of the protocol document, against the session and against a server's socket."""
+"""The sequences of the protocol document, against the session, a server's socket, and a real deployment."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from engine.commands import Close
 from ..engine.fake_backend import FakeBackend
 from ..engine.raw_socket import RawSocket, Served, running_server
 from ..engine.session_driver import FakeAuthenticator, SessionDriver
+from .deployment import HeldDeployment, as_backend, running_deployment
 from .script import Script
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+PLAYED_BY_DEPLOYMENT = [path for path in SCRIPTS if "(fake pages)" not in path.read_text()]
 every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 
 
@@ -60,7 +62,7 @@ class SessionWire:
 class SocketWire:
     """A real server, spoken to over TCP, frame by frame."""
 
-    def __init__(self, backend: FakeBackend, served: Served) -> None:
+    def __init__(self, backend: FakeBackend | HeldDeployment, served: Served) -> None:
         self.backend = backend
         self._served = served
         self._socket: RawSocket | None = None
@@ -100,7 +102,10 @@ class SocketWire:
         self._socket = None
 
     async def commit(self, cell: str, value: Any) -> None:
-        self.backend.commit({cell: value})
+        if isinstance(self.backend, HeldDeployment):
+            await self.backend.commit(cell, value)
+        else:
+            self.backend.commit({cell: value})
 
     async def lose_next_reply(self) -> None:
         self.backend.hold_replies()
@@ -116,6 +121,17 @@ async def test_server_plays(path: Path) -> None:
     backend = FakeBackend()
     async with running_server(backend, authenticator=FakeAuthenticator()) as served:
         await Script(path, SocketWire(backend, served)).play()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SCRIPTS if path.stem not in FAKE_ALONE], ids=lambda path: path.stem
+)
+async def test_deployment_plays(path: Path, tmp_path: Path) -> None:
+    async with (
+        running_deployment(tmp_path) as deployment,
+        running_server(as_backend(deployment), authenticator=FakeAuthenticator()) as served,
+    ):
+        await Script(path, SocketWire(deployment, served)).play()
 
 
 def test_every_sequence_of_the_document_has_a_script() -> None:

@@ -1,0 +1,5 @@
+from typing import Any
+
+from tidewell import Schema, table
+
+schema = Schema(cells=table(name=str, value=Any).index("by_name", "name"))
