@@ -19,13 +19,16 @@ Invariants:
 
 The commit point is LMDB's write of its meta page, inside `Transaction.commit`. LMDB
 syncs the data pages before it, so an error before that write leaves the file as it
-was; an error in it can be told from LMDB refusing further transactions.
+was; an error in it can be told from LMDB refusing further transactions. Only a lack of
+room is taken for such a clean failure. Any other error of the disk while committing
+counts as an unknown outcome, because a disk that fails is not one to go on with.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import struct
 import threading
 import weakref
@@ -57,6 +60,7 @@ MAP_STEP_MAX: Final = 64 << 30  # the map doubles up to this, then grows by it
 READERS_MAX: Final = 1024  # pins, snapshots and backups at one time
 READER_MAP_FACTOR: Final = 4  # how far the file may grow before a lock-less reader must be replaced
 READER_ATTEMPTS: Final = 1000  # each costs microseconds; a torn meta page lasts for less than one
+_SHORT_BYTES: Final = 64 << 20  # less room than that, and a cut write is put down to a full disk
 _FULL: Final = 0.75  # of the map, at which it grows ahead of need when nothing is pinned
 
 if TYPE_CHECKING:
@@ -315,7 +319,8 @@ class Environment:
         except lmdb.MapFullError:
             raise  # found while LMDB saved its list of free pages, before it wrote anything
         except lmdb.Error as error:
-            if error.code in _NO_ROOM and self._newest_txn_id() == writer.state.txn_id - 1:
+            is_short = error.code in _NO_ROOM or (error.code == errno.EIO and _is_room_short(self.path))
+            if is_short and self._newest_txn_id() == writer.state.txn_id - 1:
                 raise DiskFull(
                     f"no room to write in {self.path}: {error.reason}; free some and retry"
                 ) from error
@@ -522,6 +527,16 @@ class ReaderEnvironment:
             self.view.txn.abort()
             self.view = None
         self._env.close()
+
+
+def _is_room_short(path: Path) -> bool:
+    """Whether a write that was cut short may have been cut by a full disk; LMDB calls that EIO."""
+    system = os.statvfs(path)
+    size = (path / DATA_FILE).stat().st_size
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return system.f_bavail * system.f_frsize < _SHORT_BYTES or (
+        limit != resource.RLIM_INFINITY and limit - size < _SHORT_BYTES
+    )
 
 
 # ---- errors ------------------------------------------------------------------------

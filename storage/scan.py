@@ -194,6 +194,20 @@ def version_row(view: View, key: bytes, ts: Timestamp) -> bytes | None:
     return None
 
 
+def version_rows(view: View, key: bytes) -> list[tuple[bytes, Timestamp | None]]:
+    """Return (row, until) of all kept versions of a document, oldest first."""
+    rows: list[tuple[bytes, Timestamp | None]] = []
+    with view.cursor(view.dbs.documents_history) as cursor:
+        found = cursor.set_range(key)
+        while found and cursor.key()[:-8] == key:
+            rows.append((cursor.value(), read_ts(cursor.key(), len(key))))
+            found = cursor.next()
+    current = view.get(view.dbs.documents, key)
+    if current is not None:
+        rows.append((current, None))
+    return rows
+
+
 def rows_of(view: View, keys: list[bytes]) -> list[bytes]:
     """Return the latest rows of documents that an index says exist."""
     with view.cursor(view.dbs.documents) as cursor:

@@ -41,17 +41,32 @@ from storage.environment import Environment, Pin, State, View, Writer
 from storage.errors import InvalidCommit, NewerFormat, OutOfRetention, Timestamp, UniqueConflict
 from storage.folder import Folder, check_length, sync_folder
 from storage.keys import Interval, fields_part
-from storage.layout import FORMAT, pack_ts
+from storage.layout import FORMAT, document_key, pack_ts, read_ts, row_body
 from storage.read_set import IndexKey
 from storage.retention import RetentionPolicy, RetentionStep
+from storage.scan import version_rows
 from storage.snapshot import Snapshot
-from tidewell.ids import encode_id
-from tidewell.values import unpack_trusted
+from tidewell.ids import decode_id, encode_id
+from tidewell.values import Value, unpack_trusted
 
 _T = TypeVar("_T")
 
 _FORMAT_KEY = b"format"
 _LOG_BATCH = 256  # log rows read under one view
+
+
+@attrs.frozen
+class Version:
+    """A document as it was from one commit until another."""
+
+    ts: Timestamp
+    until: Timestamp | None  # None while current
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Value]:
+        value: dict[str, Value] = unpack_trusted(self.body)
+        return value
 
 
 @attrs.define(eq=False)
@@ -147,6 +162,19 @@ class Store:
             raise
         self._open.add(snapshot)
         return snapshot
+
+    def versions(self, id: str) -> list[Version]:  # noqa: A002 - as in ctx.db
+        """Return what is kept of a document, oldest first; each version points at the commit that wrote it.
+
+        Raises:
+          InvalidId
+        """
+        key = document_key(*decode_id(id))
+        with self._environment.view() as view:
+            found = [
+                Version(read_ts(row, 1), until, row_body(key, row)) for row, until in version_rows(view, key)
+            ]
+        return found
 
     def pin(self) -> Pin:
         """Keep the pages of the newest state, and of later ones, for lock-less readers. To be released."""

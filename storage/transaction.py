@@ -30,7 +30,7 @@ from storage.snapshot import Readable, Row
 from tidewell.errors import IndexNotReady, NotFound, UniqueViolated, UnknownIndex
 from tidewell.ids import decode_id, encode_id
 from tidewell.ranges import WHOLE, IndexRange
-from tidewell.values import Value, object_of, pack, unpack_trusted
+from tidewell.values import Value, number, object_of, pack, unpack_trusted
 
 Document = dict[str, Value]
 
@@ -229,7 +229,7 @@ class Transaction:
         document_id = encode_id(info.number, internal_id)
         if self._buffer.get(info.number, internal_id) is not None:
             raise IdCollision(f"the id {document_id} is taken")
-        document = object_of({**body, "_id": document_id, "_creationTime": creation_time})
+        document = object_of({**body, "_id": document_id, "_creationTime": number(float(creation_time))})
         self._check_unique(info, internal_id, document)
         self._write(info.number, internal_id, pack(document))
         return document_id

@@ -35,7 +35,7 @@ def insert(store: Store, table: str, *documents: Document, start: int = 0) -> li
         transaction = Transaction(snapshot)
         ids = [
             transaction.insert(
-                table, document, internal_id(store.head_ts * 1000 + start + number), float(number + 1)
+                table, document, internal_id((store.head_ts + 1) * 1000 + start + number), float(number + 1)
             )
             for number, document in enumerate(documents)
         ]
