@@ -21,4 +21,5 @@ for (const text of texts) {
 }
 await told.next();
 await browser.close();
-if (problems.length > 0) throw new Error(problems.join("\n"));
+for (const problem of problems) console.error(problem);
+process.exit(problems.length); // standard input would keep the process alive
