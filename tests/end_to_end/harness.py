@@ -91,6 +91,8 @@ class Process:
 
     def wait(self) -> int:
         """Wait until the process has ended and all of its output is here; return its exit code."""
+        if self.popen.stdin is not None:
+            self.popen.stdin.close()  # a client that reads what to do ends here
         code = self.popen.wait(DEADLINE_S)
         with self._changed:
             assert self._changed.wait_for(lambda: self._readers == 0, timeout=DEADLINE_S), self.output
@@ -105,8 +107,6 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.wait()
-        if self.popen.stdin is not None:
-            self.popen.stdin.close()
 
 
 def dev_command(app: Path, data: Path, *options: str | Path) -> list[str | Path]:

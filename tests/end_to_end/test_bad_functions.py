@@ -17,9 +17,9 @@ from .http_calls import call, value_of
     [
         ("query", "loop_for_ever", ("limit", "steps")),
         ("mutation", "recurse_for_ever", ("limit", "recursion", "deep")),
-        ("query", "hoard_small", ("limit", "memory")),
-        ("query", "hoard_doubling", ("limit", "memory", "size")),
-        ("query", "hoard_at_once", ("limit", "memory", "size")),
+        ("query", "hoard_small", ("limit", "memory", "more than")),
+        ("query", "hoard_doubling", ("limit", "memory", "more than")),
+        ("query", "hoard_at_once", ("limit", "memory", "more than")),
         ("query", "reach_for_class", ("__class__", "not allowed", "attribute")),
     ],
 )
@@ -44,7 +44,7 @@ def test_bad_call_gets_its_error_and_the_next_call_succeeds(
         ("from tidewell import query\n\n@query\ndef q(ctx):\n    return eval('1')\n", 5, "eval"),
         ("from tidewell import nothing_of_this_name\n", 1, "nothing_of_this_name"),
         ("1 / 0\n", 1, "ZeroDivisionError"),
-        ("while True:\n    pass\n", 1, "limit"),
+        ("while True:\n    pass\n", 1, "steps"),
     ],
 )
 def test_bad_module_is_refused_with_its_place_and_the_old_code_stays(

@@ -24,10 +24,7 @@ UNKNOWN = "Could not find public function for '{}'."
         b"[]",
         b"\xff\xfe",
         b'{"args": {}}',
-        b'{"path": "values:echo", "args": 7}',
-        b'{"path": "values:echo", "args": [{}, {}]}',
         b'{"path": "values:echo", "args": {"value": NaN}}',
-        b'{"path": "values:echo", "args": {"value": {"$integer": "AQ=="}}}',
         b'{"path": "values:echo", "args": {"value": 1}, "format": "xml"}',
         b"[" * 100_000,
     ],
@@ -64,6 +61,16 @@ def test_wrong_call_is_answered_with_its_reason(
     result = call(server, kind, path, **arguments)
     assert result["status"] == "error"
     assert text in result["errorMessage"]
+
+
+@pytest.mark.parametrize("arguments", [b"7", b"[{}, {}]", b'{"value": {"$integer": "AQ=="}}'])
+def test_arguments_that_are_no_values_are_refused_like_wrong_ones(
+    serve: Callable[..., Server], arguments: bytes
+) -> None:
+    server = serve(APPS / "values")
+    answer = fetch(server, "/api/query", b'{"path": "values:echo", "args": %s}' % arguments)
+    assert answer.status == 200
+    assert "ArgumentValidationError: args" in answer.json["errorMessage"]
 
 
 def refusal(command: list[str | Path]) -> str:
@@ -118,7 +125,7 @@ def test_bad_json_on_a_socket_ends_that_socket_alone(serve: Callable[..., Server
             received += piece
             if b'"FatalError"' in received:
                 break
-    start = received.index(b"{")
+    start = received.index(b'{"')
     message, _ = json.JSONDecoder().raw_decode(received[start:].decode("utf-8", "replace"))
     assert message["type"] == "FatalError"
     assert message["error"]

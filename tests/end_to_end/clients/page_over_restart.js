@@ -4,7 +4,8 @@ import { createInterface } from "node:readline";
 import { openBrowser, openWindow } from "./browser.js";
 
 const [url] = process.argv.slice(2);
-const told = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const input = createInterface({ input: process.stdin });
+const told = input[Symbol.asyncIterator]();
 const problems = [];
 const browser = await openBrowser();
 const page = await openWindow(browser, url, problems);
@@ -36,4 +37,5 @@ await page.reload();
 await page.locator(".post", { hasText: "Before." }).locator('.count:text-is("1")').waitFor();
 if (problems.length > 0) throw new Error(problems.join("\n"));
 await browser.close();
+input.close();
 console.log("all holds");

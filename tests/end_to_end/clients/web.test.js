@@ -13,7 +13,7 @@ const postAbout = (page, place) => page.locator(".posts > li", { hasText: place 
 
 async function join(page, name) {
   await page.fill('[name="name"]', name);
-  await page.click("text=Come along");
+  await page.click('button:text-is("Come along")');
   await page.locator('[name="place"]').waitFor();
 }
 
@@ -35,7 +35,7 @@ test("useMutation signs in and useAction sends the letter", async () => {
 test("useQuery shows a post of one window in the other", async () => {
   await ada.fill('[name="place"]', "Lake Bled");
   await ada.fill('[name="text"]', "Go early.");
-  await ada.click("text=Post");
+  await ada.click('button:text-is("Post")');
   await postAbout(grace, "Lake Bled").waitFor();
 });
 
@@ -51,6 +51,6 @@ test("a like in one window counts in the other", async () => {
 test("an AppError arrives as a ConvexError with its data", async () => {
   await ada.fill('[name="place"]', " ");
   await ada.fill('[name="text"]', "Nowhere in particular.");
-  await ada.click("text=Post");
+  await ada.click('button:text-is("Post")');
   await ada.locator('[role="alert"]', { hasText: "Please fill in the place." }).waitFor();
 });
