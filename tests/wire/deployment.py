@@ -78,7 +78,11 @@ class HeldDeployment:
 
     async def commit(self, cell: str, value: Any) -> None:
         """Commit as somebody else would."""
-        call = Call("cells:put", {"name": cell, "value": value}, Identity(admin=True), "0" * 16, "internal")
+        await self.run("cells:put", name=cell, value=value)
+
+    async def run(self, path: str, **args: Any) -> None:
+        """Run a mutation from within."""
+        call = Call(path, args, Identity(admin=True), "0" * 16, "internal")
         outcome = await self.inner.mutate(call)
         assert outcome.failure is None, outcome.failure
 

@@ -123,15 +123,62 @@ async def test_server_plays(path: Path) -> None:
         await Script(path, SocketWire(backend, served)).play()
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SCRIPTS if path.stem not in FAKE_ALONE], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", PLAYED_BY_DEPLOYMENT, ids=lambda path: path.stem)
 async def test_deployment_plays(path: Path, tmp_path: Path) -> None:
     async with (
         running_deployment(tmp_path) as deployment,
         running_server(as_backend(deployment), authenticator=FakeAuthenticator()) as served,
     ):
         await Script(path, SocketWire(deployment, served)).play()
+
+
+async def test_page_keeps_its_end_while_data_changes(tmp_path: Path) -> None:
+    """The sequence of 19.6 on real pages: on one socket, and on the next with the journal sent back."""
+
+    def modify(base: int, number: int, cursor: str | None, journal: str | None = None) -> dict[str, Any]:
+        args = {"paginationOpts": {"cursor": cursor, "id": 2, "numItems": 2}}
+        change = {
+            "type": "Add",
+            "queryId": number,
+            "udfPath": "feed:page",
+            "args": [args],
+            "journal": journal,
+        }
+        return {
+            "type": "ModifyQuerySet", "baseVersion": base, "newVersion": base + 1, "modifications": [change],
+        }  # fmt: skip
+
+    async def change_of(socket: RawSocket) -> tuple[list[str], bool, str, str]:
+        (change,) = (await socket.hear())["modifications"]
+        value = change["value"]
+        return value["page"], value["isDone"], value["continueCursor"], change["journal"]
+
+    async with (
+        running_deployment(tmp_path) as deployment,
+        running_server(as_backend(deployment)) as served,
+    ):
+        for name in ("a", "c", "d"):
+            await deployment.run("feed:put", name=name)
+        socket = await served.open()
+        await socket.send(modify(0, 0, None))
+        page, is_done, first_end, first_journal = await change_of(socket)
+        assert (page, is_done) == (["a", "c"], False)
+        await socket.send(modify(1, 1, first_end))
+        page, is_done, _, _ = await change_of(socket)
+        assert (page, is_done) == (["d"], True)
+
+        await deployment.run("feed:put", name="b")
+        assert await change_of(socket) == (["a", "b", "c"], False, first_end, first_journal)
+        await deployment.run("feed:put", name="e")
+        page, is_done, _, _ = await change_of(socket)
+        assert (page, is_done) == (["d", "e"], True)
+
+        await socket.abort()
+        await deployment.run("feed:put", name="a2")
+        again = await served.open()
+        await again.send(modify(0, 0, None, first_journal))
+        page, _, end, _ = await change_of(again)
+        assert (page, end) == (["a", "a2", "b", "c"], first_end)
 
 
 def test_every_sequence_of_the_document_has_a_script() -> None:
