@@ -40,6 +40,18 @@ COMPARE_GUARDS = {
 _IDENTITIES = (None, True, False, Ellipsis)
 
 
+def names_functions(node: ast.Attribute) -> bool:
+    """Whether this reads like `api.messages.send`: functions may have names that are denied elsewhere.
+
+    The text decides only which error a mistake gets. What the attribute is taken
+    from is checked when it is loaded (`host.named`).
+    """
+    root: ast.expr = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    return isinstance(node.ctx, ast.Load) and isinstance(root, ast.Name) and root.id in ("api", "internal")
+
+
 def is_constant(node: ast.expr) -> bool:
     """Whether `node` is a number, a text or the like, a sign included."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -124,6 +136,8 @@ class ExpressionTransformer(PolicyTransformer):
     # ---- attributes and items ----------------------------------------------------
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if node.attr in policy.DENIED_ATTRIBUTES and names_functions(node):
+            return call("_named_", self.visit(node.value), ast.Constant(node.attr), at=node)
         self.check_attribute(node, node.attr)
         node = self.node_contents_visit(node)
         if isinstance(node.ctx, ast.Load):

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from sandbox import policy
+
 
 class HostObject:
     """Base of everything of the host that a guest can hold. See the module's text."""
@@ -36,3 +38,19 @@ class HostObject:
         if public != cls._exposed_:
             odd = ", ".join(sorted(public ^ cls._exposed_))
             raise TypeError(f"{cls.__name__}: _exposed_ and the public names differ in {odd}")
+
+
+class Named(HostObject):
+    """Something whose attributes are names that users chose, so that any name goes: `api.messages.send`."""
+
+    __slots__ = ()
+
+    def _name_(self, name: str) -> Any:
+        raise NotImplementedError
+
+
+def named(value: Any, name: str) -> Any:
+    """Return `value.name` where the name is denied for everything but a `Named`."""
+    if isinstance(value, Named):
+        return value._name_(name)
+    raise AttributeError(policy.DENIED_ATTRIBUTES[name].text(f"the attribute {name}"))

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import tidewell
 from sandbox.classes import is_guest_class
 from sandbox.faces import Face, real
-from sandbox.host import HostObject
+from sandbox.host import HostObject, Named
 from tidewell.builders import v
 from tidewell.errors import AppError, FunctionError, InvalidFunctionCall
 from tidewell.functions import Kind, Visibility, check_retries, direct_call_message
@@ -201,7 +201,7 @@ class GuestDecorator(HostObject):
         return decorating if handler is None else decorating(handler)
 
 
-class GuestReference(HostObject):
+class GuestReference(Named):
     """`api.posts.list`; see `tidewell.refs`."""
 
     __slots__ = ("_parts",)
@@ -212,6 +212,9 @@ class GuestReference(HostObject):
     def __getattr__(self, name: str) -> GuestReference:
         if name.startswith("_"):
             raise AttributeError(f"a reference has no attribute '{name}'")
+        return self._name_(name)
+
+    def _name_(self, name: str) -> GuestReference:
         return GuestReference(*self._parts, name)
 
     def _repr_(self) -> str:

@@ -170,6 +170,33 @@ def test_what_a_call_does_to_a_module_is_gone_with_the_call() -> None:
 
 USE = "from tidewell import Schema, query, table, v\n"
 
+
+def test_a_function_may_have_a_name_that_is_denied_as_an_attribute() -> None:
+    files = {
+        "messages.py": """
+            from tidewell import api, mutation, query
+
+            @mutation
+            def send(ctx): return "sent"
+
+            @query
+            def close(ctx): return "closed"
+
+            @mutation
+            def both(ctx):
+                return [ctx.run_mutation(api.messages.send), ctx.run_query(api.messages.close)]
+
+            @query
+            def pretends(ctx):
+                api = (n for n in [1])
+                return api.send(None)
+            """
+    }
+    app = GuestApp(files)
+    assert app.mutate("messages:both") == ["sent", "closed"]
+    assert "the attribute send is not available" in app.outcome("query", "messages:pretends").error
+
+
 MISTAKES: dict[str, tuple[dict[str, str], str, int, str]] = {
     "syntax": ({"m.py": "x = 1\ndef f(:\n"}, "m.py", 2, "syntax error"),
     "refused module": ({"m.py": "x = 1\nimport os\n"}, "m.py", 2, "the module os"),
