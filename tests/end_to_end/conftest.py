@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import DEADLINE_S, HERE, WAYPOINT, Process, Server
+from .harness import APPS, DEADLINE_S, HERE, WAYPOINT, Process, Server
 
 
 def need(*names: str) -> str:
@@ -48,6 +48,25 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.process.end()
+
+
+@pytest.fixture(scope="module")
+def values_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server of the app `values` for tests that leave it as they found it."""
+    yield from shared(APPS / "values", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server of the app `hostile`; that it survives every test is what these tests are about."""
+    yield from shared(APPS / "hostile", tmp_path_factory)
+
+
+def shared(app: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(app, tmp_path_factory.mktemp("data"), ())
+    server.start()
+    yield server
+    server.process.end()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,15 +25,22 @@ from .http_calls import call, value_of
     ],
 )
 def test_bad_call_gets_its_error_and_the_next_call_succeeds(
-    serve: Callable[..., Server], kind: str, name: str, words: tuple[str, ...]
+    hostile_server: Server, kind: str, name: str, words: tuple[str, ...]
 ) -> None:
-    server = serve(APPS / "hostile")
-    result = call(server, kind, f"hostile:{name}")
+    result = call(hostile_server, kind, f"hostile:{name}")
     assert result["status"] == "error", result
     message = result["errorMessage"]
     assert any(word in message.lower() for word in words), message
     assert "Traceback" not in message
-    assert value_of(server, "hostile:innocent") == "still here"
+    assert value_of(hostile_server, "hostile:innocent") == "still here"
+
+
+def test_others_are_served_while_functions_loop(hostile_server: Server) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        looping = [pool.submit(call, hostile_server, "query", "hostile:loop_for_ever") for _ in range(4)]
+        innocent = [pool.submit(value_of, hostile_server, "hostile:innocent") for _ in range(20)]
+        assert [answer.result() for answer in innocent] == ["still here"] * 20
+        assert all(answer.result()["status"] == "error" for answer in looping)
 
 
 @pytest.mark.parametrize(

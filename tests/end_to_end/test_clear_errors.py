@@ -29,14 +29,13 @@ UNKNOWN = "Could not find public function for '{}'."
         b"[" * 100_000,
     ],
 )
-def test_malformed_request_is_a_400_with_one_line(serve: Callable[..., Server], body: bytes) -> None:
-    server = serve(APPS / "values")
-    answer = fetch(server, "/api/query", body)
+def test_malformed_request_is_a_400_with_one_line(values_server: Server, body: bytes) -> None:
+    answer = fetch(values_server, "/api/query", body)
     assert answer.status == 400, answer
     assert answer.json["code"]
     assert answer.json["message"]
     assert "\n" not in answer.json["message"].strip()
-    assert value_of(server, "values:echo", value=1) == 1
+    assert value_of(values_server, "values:echo", value=1) == 1
 
 
 @pytest.mark.parametrize(
@@ -55,20 +54,18 @@ def test_malformed_request_is_a_400_with_one_line(serve: Callable[..., Server], 
     ],
 )
 def test_wrong_call_is_answered_with_its_reason(
-    serve: Callable[..., Server], kind: str, path: str, arguments: dict[str, object], text: str
+    values_server: Server, kind: str, path: str, arguments: dict[str, object], text: str
 ) -> None:
-    server = serve(APPS / "values")
-    result = call(server, kind, path, **arguments)
+    result = call(values_server, kind, path, **arguments)
     assert result["status"] == "error"
     assert text in result["errorMessage"]
 
 
 @pytest.mark.parametrize("arguments", [b"7", b"[{}, {}]", b'{"value": {"$integer": "AQ=="}}'])
 def test_arguments_that_are_no_values_are_refused_like_wrong_ones(
-    serve: Callable[..., Server], arguments: bytes
+    values_server: Server, arguments: bytes
 ) -> None:
-    server = serve(APPS / "values")
-    answer = fetch(server, "/api/query", b'{"path": "values:echo", "args": %s}' % arguments)
+    answer = fetch(values_server, "/api/query", b'{"path": "values:echo", "args": %s}' % arguments)
     assert answer.status == 200
     assert "ArgumentValidationError: args" in answer.json["errorMessage"]
 
@@ -109,10 +106,9 @@ def test_missing_app_folder_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in line
 
 
-def test_bad_json_on_a_socket_ends_that_socket_alone(serve: Callable[..., Server]) -> None:
+def test_bad_json_on_a_socket_ends_that_socket_alone(values_server: Server) -> None:
     """By hand, since no client sends it: the answer is a FatalError, then the close."""
-    server = serve(APPS / "values")
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = values_server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
         connection.sendall(
             b"GET /api/sync HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -129,4 +125,4 @@ def test_bad_json_on_a_socket_ends_that_socket_alone(serve: Callable[..., Server
     message, _ = json.JSONDecoder().raw_decode(received[start:].decode("utf-8", "replace"))
     assert message["type"] == "FatalError"
     assert message["error"]
-    assert value_of(server, "values:echo", value=1) == 1
+    assert value_of(values_server, "values:echo", value=1) == 1
