@@ -106,12 +106,16 @@ class Actions:
         except BackendFault as fault:
             outcome = _failed(Failure(f"{fault.message}\n", kind=fault.code))
         if outcome.failure is None:
-            return frames.SyscallReply(number=syscall.number, ok=True, value=pack(outcome.value))
+            return frames.SyscallReply(
+                number=syscall.number, ok=True, value=pack(outcome.value), now_ms=self._clock.now_ms()
+            )
         failure = outcome.failure
         told = {"kind": failure.kind, "message": failure.message.rstrip(), "path": call.path}
         if failure.data is not ABSENT:
             told["data"] = failure.data
-        return frames.SyscallReply(number=syscall.number, ok=False, value=pack(object_of(told)))
+        return frames.SyscallReply(
+            number=syscall.number, ok=False, value=pack(object_of(told)), now_ms=self._clock.now_ms()
+        )
 
 
 def _failed(failure: Failure) -> ActionOutcome:

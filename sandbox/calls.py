@@ -110,7 +110,7 @@ class Calls:
         if level.kind == "action":
             if wanted is not None:
                 raise InvalidFunctionCall("limits= is for calls inside a transaction; an action has none")
-            return self._run_by_engine(function, operation, args)
+            return self._run_by_engine(level, function, operation, args)
         if level.depth >= NESTED_DEPTH_MAX:
             raise FunctionError(path, f"CallDepth: calls are nested deeper than {NESTED_DEPTH_MAX}")
         return self._run_inside(level, function, args, wanted)
@@ -152,7 +152,9 @@ class Calls:
 
     # ---- from an action ------------------------------------------------------------
 
-    def _run_by_engine(self, function: Function, operation: Any, args: dict[str, Value]) -> Value:
+    def _run_by_engine(
+        self, level: Level, function: Function, operation: Any, args: dict[str, Value]
+    ) -> Value:
         if function.arguments is not None:
             try:  # what Python means by an int is decided here; the callee checks the rest again
                 args = check(function.arguments, args, "args")
@@ -168,6 +170,7 @@ class Calls:
                 log_lines=self._lines.drain(),
             )
         )
+        level.execution.now_ms = self._runtime.now_ms = max(reply.now_ms, self._runtime.now_ms)
         answer = unpack_trusted(reply.value)
         if reply.ok:
             return answer

@@ -103,6 +103,7 @@ class SyscallReply(_Frame, tag="syscall_reply"):
     number: int
     ok: bool
     value: bytes  # packed value, or packed {"kind", "path", "message", "data"?} of the failure
+    now_ms: float = 0.0  # the engine's clock: an action sees the time pass from call to call
 
 
 class Ping(_Frame, tag="ping"):

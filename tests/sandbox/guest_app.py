@@ -46,6 +46,7 @@ class GuestApp:
     files: Mapping[str, str]
     backing: Backing = attrs.field(factory=MemoryBacking)
     now_ms: float = NOW_MS
+    elapsed_ms: float = 0  # how long the engine takes to answer a syscall
     syscalls: list[Syscall] = attrs.field(factory=list)
     analysis: Analysis = attrs.field(init=False)
     executor: Executor = attrs.field(init=False)
@@ -128,9 +129,10 @@ class GuestApp:
             )
         finally:
             self.executor = before
+        later = self.now_ms + self.elapsed_ms
         if outcome.kind == "value":
-            return SyscallReply(number=syscall.number, ok=True, value=outcome.value)
+            return SyscallReply(number=syscall.number, ok=True, value=outcome.value, now_ms=later)
         told = {"kind": outcome.code, "message": outcome.error, "path": syscall.path}
         if outcome.error_data is not None:
             told["data"] = unpack(outcome.error_data)
-        return SyscallReply(number=syscall.number, ok=False, value=pack(object_of(told)))
+        return SyscallReply(number=syscall.number, ok=False, value=pack(object_of(told)), now_ms=later)

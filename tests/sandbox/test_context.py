@@ -159,6 +159,12 @@ APP = {
                     told.append([error.path, error.message])
             return told
 
+        @action
+        def waits(ctx):
+            before = [ctx.now(), int(time.time() * 1000)]
+            ctx.run_query(api.m.inner)
+            return [before, [ctx.now(), int(time.time() * 1000)]]
+
         @query
         def failing(ctx):
             return 1 // 0
@@ -341,6 +347,12 @@ def test_an_action_calls_through_the_engine(app: GuestApp) -> None:
         ["m:nope", "Could not find function for 'm:nope'."],
     ]
     assert [syscall.number for syscall in app.syscalls] == [1, 2, 3]
+
+
+def test_an_action_sees_time_pass_from_call_to_call(app: GuestApp) -> None:
+    start = int(app.now_ms)
+    app.elapsed_ms = 250
+    assert app.act("m:waits") == [[start, start], [start + 250, start + 250]]
 
 
 def test_production_shows_no_source_lines(app: GuestApp) -> None:
