@@ -32,10 +32,12 @@ import trio
 
 from engine.backend import BackendFault
 from engine.clock import Clock
+from engine.offload import RunBlocking
 from engine.promise import Promise
 from storage import (
     CatalogChange,
     Commit,
+    CommitOutcomeUnknown,
     Entry,
     IndexKey,
     OutOfRetention,
@@ -120,6 +122,7 @@ class Committer:
     write_log: WriteLog
     _clock: Clock
     _announce: Callable[[Timestamp, Iterable[IndexKey]], None]
+    _run_blocking: RunBlocking
     active_code: str | None = None
     _accepted: deque[Accepted] = attrs.field(factory=deque, init=False)  # not yet durable, oldest first
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -220,7 +223,9 @@ class Committer:
         try:
             # Not cancellable: a group half reported would be an outcome nobody knows.
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._store.commit, commits)
+                await self._run_blocking(self._store.commit, commits)
+        except CommitOutcomeUnknown:
+            raise  # nobody is told anything: only the disk knows which side of the commit point we are on
         except StoreError as error:
             self._take_back(error)
             return

@@ -34,19 +34,36 @@ from engine.committer import Committer
 from engine.idempotency import Idempotency
 from engine.mutations import LANES as MUTATION_LANES
 from engine.mutations import Mutations
+from engine.offload import RunBlocking, run_in_thread
 from engine.push import OnProgress, Pusher, PushReport, load_active
 from engine.queries import Queries, QueryWatch
 from engine.query_lanes import LANES as QUERY_LANES
 from engine.query_lanes import QueryLanes
 from engine.runner import OnExecution, Runner
 from sandbox.frames import Module
-from sandbox.pool import WorkerPool
+from sandbox.pool import Pool, WorkerPool
 from storage import Store, Timestamp, WriteLog
 
 WORKER_ENTRY: Final = "engine.guest:serve_guest"
 WORKERS: Final = MUTATION_LANES + QUERY_LANES + 1  # and one for a push
 ACTION_WORKERS: Final = ACTIONS_MAX * ACTION_DEPTH_MAX  # a bound, not a number that is started
 SWEEP_INTERVAL_S: Final = 3600.0  # of old idempotency rows
+
+
+def _worker_pool(argument: str, size: int, clock: Clock) -> Pool:
+    return WorkerPool(entry=WORKER_ENTRY, argument=argument, size=size, clock=clock)
+
+
+@attrs.frozen
+class Seams:
+    """What a simulation puts in the place of the operating system, besides clock and chance."""
+
+    open_store: Callable[[Path], Store] = Store.open
+    open_pool: Callable[[str, int, Clock], Pool] = _worker_pool  # argument of the workers' entry, size
+    run_blocking: RunBlocking = run_in_thread
+
+
+REAL: Final = Seams()
 
 
 @attrs.define(eq=False)
@@ -56,7 +73,7 @@ class Deployment:
     store: Store
     admin_key: str
     redacted: bool
-    _pools: tuple[WorkerPool, ...]
+    _pools: tuple[Pool, ...]
     _committer: Committer
     _idempotency: Idempotency
     mutations: Mutations
@@ -144,28 +161,35 @@ def open_deployment(
     chance: Chance,
     on_execution: OnExecution,
     production: bool = False,
+    seams: Seams = REAL,
 ) -> Deployment:
     """Open the deployment in `folder`, made if need be.
 
     Raises:
       StoreError: the folder cannot be used; one line says why and what to do.
     """
-    store = Store.open(folder / "store")
+    store = seams.open_store(folder / "store")
     try:
-        return _assemble(folder, store, clock, chance, on_execution, production)
+        return _assemble(folder, store, clock, chance, on_execution, production, seams)
     except BaseException:
         store.close()
         raise
 
 
 def _assemble(
-    folder: Path, store: Store, clock: Clock, chance: Chance, on_execution: OnExecution, production: bool
+    folder: Path,
+    store: Store,
+    clock: Clock,
+    chance: Chance,
+    on_execution: OnExecution,
+    production: bool,
+    seams: Seams,
 ) -> Deployment:
     cursor_key = _kept_secret(folder / "cursor-key")
     argument = json.dumps({"store": str(folder / "store"), "cursor_key": cursor_key})
-    pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=WORKERS, clock=clock)
+    pool = seams.open_pool(argument, WORKERS, clock)
     # An action holds its worker while it waits for the calls it makes, so it must not take one of theirs.
-    action_pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=ACTION_WORKERS, clock=clock)
+    action_pool = seams.open_pool(argument, ACTION_WORKERS, clock)
     runner = Runner(store, pool, production)
     write_log = WriteLog(horizon=store.head_ts)
     code = load_active(store)
@@ -175,7 +199,9 @@ def _assemble(
 
     query_lanes = QueryLanes(runner, clock, chance, current_code, on_execution)
     queries = Queries(query_lanes.run_query, write_log, lambda: committer.head_ts, clock)
-    committer = Committer(store, write_log, clock, queries.announce, code.hash if code else None)
+    committer = Committer(
+        store, write_log, clock, queries.announce, seams.run_blocking, code.hash if code else None
+    )
     idempotency = Idempotency(store)
     mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution)
     actions = Actions(
@@ -195,6 +221,7 @@ def _assemble(
         chance,
         lambda version, ts: deployment._activate(version, ts),
         mutations.hold,
+        seams.run_blocking,
     )
     deployment = Deployment(
         store=store,

@@ -37,7 +37,7 @@ class IntervalIndex(Generic[Owner]):
         if bucket is None:
             bucket = self._buckets[index_id, prefix] = SortedDict()
             self._lengths.setdefault(index_id, Counter())[len(prefix)] += 1
-        bucket.setdefault(start, {}).setdefault(end, set()).add(owner)
+        bucket.setdefault(start, {}).setdefault(end, {})[owner] = None  # in a reproducible order
 
     def discard(self, index_id: int, start: bytes, end: bytes, owner: Owner) -> None:
         """Take back an `add`. Raises `KeyError` for what was not added."""
@@ -45,7 +45,7 @@ class IntervalIndex(Generic[Owner]):
         bucket = self._buckets[index_id, prefix]
         ends = bucket[start]
         owners = ends[end]
-        owners.remove(owner)
+        del owners[owner]
         if owners:
             return
         del ends[end]

@@ -24,9 +24,10 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion, decode_version, encode_version, hash_modules, make_version
 from engine.committer import Committer, Proposal, View
+from engine.offload import RunBlocking
 from sandbox.analysis import InvalidAnalysis
 from sandbox.frames import Load, Loaded, LoadFailed, Module, SourceError
-from sandbox.pool import PoolFailed, WorkerLost, WorkerPool
+from sandbox.pool import Pool, PoolFailed, WorkerLost
 from storage import (
     CatalogChange,
     IndexInfo,
@@ -71,12 +72,13 @@ class PushReport:
 @attrs.define(eq=False)
 class Pusher:
     _store: Store
-    _pool: WorkerPool
+    _pool: Pool
     _committer: Committer
     _clock: Clock
     _chance: Chance
     _activate: Callable[[CodeVersion, Timestamp], None]
     _hold_writes: Callable[[], AbstractAsyncContextManager[None]]
+    _run_blocking: RunBlocking
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     async def push(
@@ -121,7 +123,7 @@ class Pusher:
                 try:
                     return make_version(modules, reply.analysis, now_ms, seed)
                 except InvalidAnalysis as error:
-                    worker.process.kill("protocol", str(error))
+                    worker.condemn(str(error))
                     raise PushFailed([f"the code could not be loaded: {error}"]) from None
         except (WorkerLost, PoolFailed) as failure:
             raise PushFailed([f"the code could not be loaded: {failure}"]) from None
@@ -152,7 +154,7 @@ class Pusher:
         for index_id in waiting:
             backfill = self._store.backfill(index_id)
             while not backfill.is_complete:
-                progress = await trio.to_thread.run_sync(backfill.step, STEP)
+                progress = await self._run_blocking(backfill.step, STEP)
                 on_progress(f"index {progress}")
 
     async def _withdraw_indexes(self, added: Iterable[int]) -> None:
@@ -178,7 +180,7 @@ class Pusher:
                     continue
                 documents = snapshot.scan(info.by_id, EVERYTHING)
                 count = 0
-                while step := await trio.to_thread.run_sync(_next_documents, documents):
+                while step := await self._run_blocking(_next_documents, documents):
                     for body in step:
                         self._check(name, table, body)
                     count += len(step)

@@ -96,7 +96,7 @@ class Entry:
     reads: ReadSet | None = None  # what is registered in the interval index
     running: Promise[None] | None = None
     switched_at: Timestamp | None = None  # set when other code became active during `running`
-    watches: set[QueryWatch] = attrs.field(factory=set)
+    watches: dict[QueryWatch, None] = attrs.field(factory=dict)  # a set in a reproducible order
     size_bytes: int = 0
 
     @property
@@ -156,16 +156,16 @@ class Queries:
         entry = self._entry(call, journal)
         self._unshelve(entry)
         watch = QueryWatch(self, entry, doorbell)
-        entry.watches.add(watch)
+        entry.watches[watch] = None
         return watch
 
     def close_watch(self, watch: QueryWatch) -> None:
-        watch.entry.watches.discard(watch)
+        watch.entry.watches.pop(watch, None)
         self._shelve(watch.entry)
 
     async def evaluate(self, watches: Sequence[QueryWatch], ts: Timestamp) -> list[QueryOutcome]:
         """Return the outcomes of `watches` at `ts`, running each distinct query that needs it once."""
-        late = {watch.entry for watch in watches if not watch.entry.holds_at(ts)}
+        late = {watch.entry: None for watch in watches if not watch.entry.holds_at(ts)}
         computed: dict[Entry, QueryOutcome] = {
             watch.entry: watch.entry.outcome
             for watch in watches
@@ -254,11 +254,11 @@ class Queries:
             entry = self._entries[key] = Entry(old.call, key)
             if old.outcome is outcome and old.is_current and old.reads is not None:
                 self._store(entry, QueryRun(outcome, old.reads), self._head())
-        old.watches.discard(watch)
+        old.watches.pop(watch, None)
         self._shelve(old)
         self._unshelve(entry)
         watch.entry = entry
-        entry.watches.add(watch)
+        entry.watches[watch] = None
         if (
             entry.outcome is not None
             and entry.outcome is not outcome

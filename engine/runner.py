@@ -31,7 +31,7 @@ from sandbox.frames import (
     Syscall,
     SyscallReply,
 )
-from sandbox.pool import PoolFailed, Worker, WorkerLost, WorkerPool
+from sandbox.pool import LeasedWorker, Pool, PoolFailed, WorkerLost
 from storage import Store, StoreError, Timestamp
 from tidewell.errors import TidewellError
 
@@ -67,7 +67,7 @@ OnExecution = Callable[[backend.Call, frames.Kind, GuestOutcome | Lost, float], 
 @attrs.frozen
 class Runner:
     _store: Store
-    _pool: WorkerPool
+    _pool: Pool
     production: bool
 
     async def run(
@@ -142,12 +142,13 @@ class Runner:
                             raise ProtocolViolation(f"{len(reply.outcomes)} outcomes of {len(calls)} calls")
                         return [read_outcome(outcome) for outcome in reply.outcomes]
                     except (TidewellError, StoreError, ProtocolViolation) as error:
-                        worker.process.kill("protocol", str(error))
+                        worker.condemn(str(error))
+                        raise WorkerLost("protocol", str(error)) from None
                 assert isinstance(reply, Refused), reply
                 worker.retire()
         raise BackendFault("NoWorker", "no worker could serve the call", transient=True)
 
-    async def _give_code(self, worker: Worker, code: CodeVersion) -> None:
+    async def _give_code(self, worker: LeasedWorker, code: CodeVersion) -> None:
         if worker.loaded_code == code.hash:
             return
         reply = await worker.request(code.load_frame(), wall_s=10.0, cpu_s=5.0)
