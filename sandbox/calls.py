@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from sandbox.context import CONTEXTS, Surroundings
-from sandbox.convert import take_in
+from sandbox.convert import VALUE_BYTES_MAX, take_in
 from sandbox.execution import NESTED_DEPTH_MAX, Level
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
@@ -31,7 +31,7 @@ from tidewell.errors import (
     ValidationFailed,
 )
 from tidewell.validators import Scope, check
-from tidewell.values import Value, pack, unpack_trusted
+from tidewell.values import Value, pack, size_bytes, unpack_trusted
 
 MODULES_COMPARED: Final = 3  # when looking for a name like an unknown one
 
@@ -89,6 +89,8 @@ class Calls:
             a tool of the operator, so that a plain int may stand for an int64.
         """
         function = self._find(level.path, level.kind, is_public_only=not is_internal)
+        if size_bytes(args) > VALUE_BYTES_MAX:
+            raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
         value = self._call(level, function, args, coerces=is_internal)
         if level.execution.database is not None:
             level.execution.charge_bytes()
@@ -134,6 +136,8 @@ class Calls:
                     outer.depth + 1,
                 )
                 value = self._call(level, function, args, coerces=True)
+        except MemoryError:
+            raise
         except Exception as error:
             database.rollback_savepoint()
             raise self._as_seen_by_caller(error, function) from None

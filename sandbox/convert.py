@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox.classes import is_guest_instance
 from sandbox.costs import COPY_BYTES
-from tidewell.errors import InvalidValue
+from tidewell.errors import InvalidValue, LimitExceeded
 from tidewell.values import (
     ARRAY_LENGTH_MAX,
     DEPTH_MAX,
@@ -62,7 +62,8 @@ def take_in(
     """Return the canonical copy of a guest's value.
 
     Raises:
-      InvalidValue: it is no value, nests too deeply, or is larger than `bytes_max`.
+      InvalidValue: it is no value, or nests too deeply.
+      LimitExceeded: it is larger than `bytes_max`.
     """
     walk = _Walk(charge, bytes_max)
     try:
@@ -71,8 +72,12 @@ def take_in(
     except _NoValue:
         _explain(value, path, depth_max)
     except OverflowError:
-        raise InvalidValue(path, f"larger than {bytes_max} bytes") from None
+        raise too_large(path, bytes_max) from None
     return copy
+
+
+def too_large(path: str, bytes_max: int) -> LimitExceeded:
+    return LimitExceeded("TooLargeValue", f"TooLargeValue: {path} is larger than {bytes_max} bytes")
 
 
 class _Walk:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sandbox.convert import DOCUMENT_BYTES_MAX, take_in
+from sandbox.convert import DOCUMENT_BYTES_MAX, take_in, too_large
 from sandbox.execution import Level
 from sandbox.host import HostObject
 from sandbox.query import Plan, Query
@@ -232,9 +232,8 @@ class DatabaseWriter(DatabaseReader):
                 _check_name(name, table)
         if len(body) > OBJECT_ENTRIES_MAX:
             raise InvalidValue(table, f"a document of {len(body)} fields, at most {OBJECT_ENTRIES_MAX}")
-        size = size_bytes(body) + _SYSTEM_FIELDS_BYTES
-        if size > DOCUMENT_BYTES_MAX:
-            raise InvalidValue(table, f"a document of {size} bytes, at most {DOCUMENT_BYTES_MAX}")
+        if size_bytes(body) + _SYSTEM_FIELDS_BYTES > DOCUMENT_BYTES_MAX:
+            raise too_large(f"a document of {table!r}", DOCUMENT_BYTES_MAX)
         return self._validated(body, table)
 
     def _validated(self, body: Document, table: str) -> Document:

@@ -50,6 +50,7 @@ from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
 from tidewell.values import Value, canonical_text, pack, unpack_trusted
 
 PROFILE_ROWS_MAX: Final = 100
+CODE_LENGTH_MAX: Final = 64
 
 _TERMINATION_CODES: Final = {"fuel": "OutOfFuel", "depth": "CallDepth", "memory": "OutOfMemory"}
 
@@ -163,6 +164,8 @@ class Executor:
             journal = execution.journal.text
             if runtime.ended is not None:
                 raise Terminated(runtime.ended.kind, runtime.ended.message)
+        except MemoryError:
+            raise  # of the host: nothing that would be built from here on could be relied upon
         except (Terminated, Exception) as error:
             failure = self._failure(error, app, production=frame.production)
         if database is not None:
@@ -243,4 +246,6 @@ def _code_of(error: BaseException) -> str:
         return _TERMINATION_CODES[error.kind]
     if isinstance(error, LimitExceeded):
         return error.limit_code
-    return error.code if isinstance(error, TidewellError) else ""
+    # A guest may derive a class from one of ours and give it a code of any type.
+    code: object = error.code if isinstance(error, TidewellError) else ""
+    return code if type(code) is str and len(code) <= CODE_LENGTH_MAX else ""

@@ -25,7 +25,7 @@ from tidewell.builders import PAGINATION_OPTS
 from tidewell.errors import TidewellError, UnknownIndex
 from tidewell.ranges import WHOLE, IndexRange
 from tidewell.validators import check
-from tidewell.values import MISSING, Value, pack
+from tidewell.values import MISSING, Int64, Value, pack
 
 OPERATORS_MAX: Final = 256  # chained on one query (R4)
 BUILT_IN_FIELDS: Final = {"by_creation_time": ("_creationTime",), "by_id": ("_id",)}
@@ -146,7 +146,7 @@ class Query(HostObject):
     def take(self, n: int) -> list[Document]:
         """Return the first `n` documents, or all when there are fewer."""
         plan = self._take_plan()
-        if type(n) is not int or n < 0:
+        if type(n) not in (int, Int64) or n < 0:
             raise InvalidQuery("take() takes a number of documents, 0 or more")
         result: list[Document] = []
         if n == 0:

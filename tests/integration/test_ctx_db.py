@@ -240,7 +240,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"author": 1, "n": 1, "_id": "x"},
         "InvalidValue: posts._id: is a system field, which the database sets",
     ),
-    "too large": ({"author": 1, "n": "x" * 2**20}, "InvalidValue: posts: larger than 1048576 bytes"),
+    "too large": (
+        {"author": 1, "n": "x" * 2**20},
+        "LimitExceeded: TooLargeValue: posts is larger than 1048576 bytes",
+    ),
 }
 
 

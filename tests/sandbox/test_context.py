@@ -368,3 +368,11 @@ def test_unknown_code_is_refused(app: GuestApp) -> None:
 
     frame = Run(code="v2", begin_ts=1, txn_id=1, overlay=[], calls=[app.call("query", "m:inner")])
     assert app.executor.run(frame, app.answer) == Refused(reason="unknown_code")
+
+
+def test_the_same_call_has_the_same_outcome_whatever_ran_before() -> None:
+    paths = ["m:inner", "m:outer", "m:failures", "m:raises", "m:swallows", "m:logs", "m:failing", "m:me"]
+    fresh = {path: GuestApp(APP).outcome("query", path, seed=bytes(32), fuel=50_000) for path in paths}
+    used = GuestApp(APP)
+    for path in [*paths, *reversed(paths)]:
+        assert used.outcome("query", path, seed=bytes(32), fuel=50_000) == fresh[path]
