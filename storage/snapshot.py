@@ -240,12 +240,14 @@ class Snapshot:
     ) -> tuple[list[Row], Interval, bool]:
         latest, span, is_last = _latest_by_id(view, index, interval, reverse, size)
         ids = {internal_id for _, internal_id, _ in latest}
-        low, high = _id_bounds(index.table, span)
+        prefix = table_prefix(index.table)
         with view.cursor(view.dbs.documents_history) as cursor:
-            found = cursor.set_range(low)
-            while found and cursor.key() < high:
-                ids.add(cursor.key()[4:-8])
-                found = cursor.set_range(cursor.key()[:-8] + b"\xff" * 8)
+            found = cursor.set_range(prefix + span.start)
+            while found and prefix <= (key := cursor.key()[:-8]) < prefix + span.end:
+                # A row's key is longer than its id, so the seek may meet the id just before the span.
+                if key[4:] >= span.start:
+                    ids.add(key[4:])
+                found = cursor.set_range(key + b"\xff" * 8)
         rows = []
         for internal_id in sorted(ids, reverse=reverse):
             key = document_key(index.table, internal_id)

@@ -1,4 +1,4 @@
-"""Real system calls that fail, for a child process: a seccomp filter answers them with an error.
+"""Real system calls that fail, for a child process: a seccomp filter answers them with an error, or kills.
 
 LMDB opens its file twice, and writes its meta page through a descriptor of its own (`O_DSYNC`).
 So a filter on a call and a descriptor hits exactly one step of a commit, with no fake in between.
@@ -19,12 +19,14 @@ _CALLS = {
 IS_POSSIBLE = platform.machine() in _CALLS
 
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_ALLOW, _ERROR = 0x7FFF0000, 0x00050000
+_ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+KILL = -1
+
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
 
 
 def fail(calls: list[str], error: int, fd: int) -> None:
-    """Make `calls` on descriptor `fd` fail with `error` in this process, from now on."""
+    """Make `calls` on descriptor `fd` fail with `error` in this process, from now on; or `KILL` it."""
     numbers = _CALLS[platform.machine()]
     program = [(_LOAD, 0, 0, 0)]
     for position, call in enumerate(calls):
@@ -34,7 +36,7 @@ def fail(calls: list[str], error: int, fd: int) -> None:
         (_RETURN, 0, 0, _ALLOW),
         (_LOAD, 0, 0, 16),  # the low half of the first argument
         (_JUMP_IF_EQUAL, 0, 1, fd),
-        (_RETURN, 0, 0, _ERROR | error),
+        (_RETURN, 0, 0, _KILL if error == KILL else _ERROR | error),
         (_RETURN, 0, 0, _ALLOW),
     ]
     code = b"".join(struct.pack("HBBI", *step) for step in program)
