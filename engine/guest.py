@@ -21,7 +21,7 @@ from storage import Buffer, MapOutgrown, ReaderStale, SnapshotReader, Transactio
 
 
 @attrs.define
-class _GuestStore:
+class GuestStore:
     """Gives every call of a worker its transaction."""
 
     path: str
@@ -65,6 +65,6 @@ def serve_guest(channel: Channel, argument: str) -> NoReturn:
     """The entry of the zygote's workers. `argument` is the JSON that `engine.deployment` writes."""
     prepare_process()
     settings = json.loads(argument)
-    store = _GuestStore(settings["store"])
+    store = GuestStore(settings["store"])
     handler = Executor(store.begin, cursor_key=bytes.fromhex(settings["cursor_key"]))
     serve(channel, store.open, handler)

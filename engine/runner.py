@@ -136,6 +136,10 @@ class Runner:
                         cpu_s=cpu_s,
                         on_syscall=on_syscall,
                     )
+                    is_torn = pin.lost and on_syscall is None  # an action reads nothing in its worker
+                if is_torn:
+                    worker.retire()
+                    continue
                 if isinstance(reply, Ran):
                     try:
                         if len(reply.outcomes) != len(calls):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.guest import _GuestStore
+from engine.guest import GuestStore
 from sandbox.transaction import CannotServe
 from storage import Commit, ReaderStale, Snapshot, Store, Transaction, WriteSet
 from tidewell.ids import decode_id
@@ -39,8 +39,8 @@ class Reader:
 
 
 @pytest.fixture
-def guest(store: Store) -> _GuestStore:
-    return _GuestStore("", Reader(store))  # type: ignore[arg-type]  # what of it is used has the same shape
+def guest(store: Store) -> GuestStore:
+    return GuestStore("", Reader(store))  # type: ignore[arg-type]  # what of it is used has the same shape
 
 
 def increment(database: object, counter: str) -> bytes:
@@ -57,7 +57,7 @@ def increment(database: object, counter: str) -> bytes:
 COUNTER = "j57000820c20a1g7104gm2rc1m70ynr8"
 
 
-def test_each_call_of_a_batch_sees_the_write_sets_before_it(store: Store, guest: _GuestStore) -> None:
+def test_each_call_of_a_batch_sees_the_write_sets_before_it(store: Store, guest: GuestStore) -> None:
     with store.pin() as pin:
         overlay: list[bytes] = []
         for n in range(1, 20):
@@ -65,7 +65,7 @@ def test_each_call_of_a_batch_sees_the_write_sets_before_it(store: Store, guest:
             assert guest.begin(1, pin.txn_id, overlay).get(COUNTER)["n"] == n  # type: ignore[index]  # is there
 
 
-def test_write_sets_of_one_request_do_not_show_in_the_next(store: Store, guest: _GuestStore) -> None:
+def test_write_sets_of_one_request_do_not_show_in_the_next(store: Store, guest: GuestStore) -> None:
     with store.pin() as pin:
         first = increment(guest.begin(1, pin.txn_id, []), COUNTER)
         second = increment(guest.begin(1, pin.txn_id, [first]), COUNTER)
@@ -79,6 +79,6 @@ def test_write_sets_of_one_request_do_not_show_in_the_next(store: Store, guest: 
         assert guest.begin(1, pin.txn_id, []).get(COUNTER) is None
 
 
-def test_a_state_that_is_not_visible_is_refused(guest: _GuestStore) -> None:
+def test_a_state_that_is_not_visible_is_refused(guest: GuestStore) -> None:
     with pytest.raises(CannotServe):
         guest.begin(1, 10**9, [])
