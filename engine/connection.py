@@ -29,13 +29,13 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
 from engine.auth import Authenticator, Grant, TokenRefused
-from engine.backend import ActionOutcome, Backend, BackendFault, MutationOutcome
+from engine.backend import Backend, BackendFault
 from engine.clients import Client
 from engine.clock import Clock
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.exchange import Upgrade
 from engine.pacing import Heartbeat, TokenBucket
-from engine.session import Session
+from engine.session import Job, Session
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ RECEIVE_BYTES: Final = 16 * 1024
 # always wait, so this bounds what comes on top of it.
 UNSENT_BYTES_MAX: Final = 1024 * 1024
 UNSENT_MESSAGES_MAX: Final = 256
+WRITE_BYTES: Final = 64 * 1024  # small messages are sent together up to this size
 HANDSHAKE_S_MAX: Final = 10.0
 # 5 MB in this time is 83 kB/s; what is larger is cut up for clients that can take it.
 WRITE_S_MAX: Final = 60.0
@@ -53,6 +54,8 @@ GOODBYE_S_MAX: Final = 2.0
 # A page that was offline may bring a thousand mutations at once.
 MESSAGES_PER_S: Final = 1000.0
 MESSAGES_BURST: Final = 4000.0
+
+_BROKEN: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @attrs.frozen
@@ -66,9 +69,10 @@ class SocketContext:
     limits: SessionLimits = attrs.field(factory=SessionLimits)
 
 
-class _HeardStream(trio.abc.Stream):
-    """A stream that begins with bytes read already, and notes when it last heard anything.
+class _SocketStream(trio.abc.Stream):
+    """The stream below a socket: begins with bytes read already, and sends many frames at once.
 
+    It notes when it last heard anything:
     WebSocket pongs never reach the reader, and are all that an idle client says.
     The upgrade request comes first; what was read behind it only once it is
     accepted, since wsproto does not look at it again before more arrives.
@@ -79,6 +83,8 @@ class _HeardStream(trio.abc.Stream):
         self._rest = upgrade.rest
         self._inner = inner
         self._on_heard = on_heard
+        self._held = bytearray()
+        self._is_corked = False
         self.accepted = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -95,7 +101,25 @@ class _HeardStream(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._inner.send_all(data)
+        if self._is_corked:
+            self._held += data
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await self._inner.send_all(data)
+
+    def cork(self) -> None:
+        """Hold what is sent from now on, for `uncork` to send at once: a system call outweighs a frame."""
+        self._is_corked = True
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._held)
+
+    async def uncork(self) -> None:
+        while self._held:  # others, such as the answer to a ping, go on being held meanwhile
+            data, self._held = self._held, bytearray()
+            await self._inner.send_all(data)
+        self._is_corked = False
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._inner.wait_send_all_might_not_block()
@@ -116,18 +140,18 @@ async def serve_socket(
       on_open: is told of the connection once it is open, to be able to end it.
     """
     connection = Connection(upgrade.client, context)
-    heard = _HeardStream(upgrade, stream, connection.heard)
+    prefixed = _SocketStream(upgrade, stream, connection.heard)
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
             request = await wrap_server_stream(
-                nursery, heard, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
+                nursery, prefixed, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
             )
             with contextlib.suppress(ConnectionClosed):  # gone before it began
                 ws = await request.accept()
-                heard.accepted.set()
+                prefixed.accepted.set()
                 handshake.deadline = math.inf
                 on_open(connection)
-                await connection.run(ws)
+                await connection.run(ws, prefixed)
         nursery.cancel_scope.cancel()
     await trio.aclose_forcefully(stream)
 
@@ -153,9 +177,10 @@ class Connection:
     def heard(self) -> None:
         self._heartbeat.last_heard = self._clock.monotonic()
 
-    async def run(self, ws: WebSocketConnection) -> None:
+    async def run(self, ws: WebSocketConnection, stream: _SocketStream) -> None:
         """Serve until either side ends it."""
         self._ws = ws
+        self._stream = stream
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._write_all)
@@ -258,16 +283,39 @@ class Connection:
     async def _update(self) -> None:
         job = self._session.begin_update(self._clock.now_ns())
         if job is not None:
-            outcomes = await self._backend.evaluate(job.watches, job.ts) if job.watches else []
-            self._session.finish_update(outcomes, self._clock.now_ns())
+            await self._finish(job)
+
+    async def _finish(self, job: Job) -> None:
+        outcomes = await self._backend.evaluate(job.watches, job.ts) if job.watches else []
+        self._session.finish_update(outcomes, self._clock.now_ns())
 
     async def _mutate(self, command: RunMutation) -> None:
-        outcome: MutationOutcome = await self._backend.mutate(command.call, idempotency=command.idempotency)
+        outcome = await self._backend.mutate(command.call, idempotency=command.idempotency)
         self._session.mutation_done(outcome, self._clock.now_ns())
+        self._update_at_once()
 
     async def _act(self, command: RunAction) -> None:
-        outcome: ActionOutcome = await self._backend.act(command.call)
+        outcome = await self._backend.act(command.call)
         self._session.action_done(command.request_id, outcome)
+        self._update_at_once()
+
+    def _update_at_once(self) -> None:
+        """Begin the update that a response asks for here and now: with nothing to run, both leave together.
+
+        A doorbell's update has to wait for a task of its own, since the backend
+        may have more to ring about the same commit.
+        """
+        commands = self._session.commands
+        if not commands or not isinstance(commands[-1], Update):
+            return
+        commands.pop()
+        job = self._session.begin_update(self._clock.now_ns())
+        if job is None:
+            return
+        if job.watches:
+            self._nursery.start_soon(self._guarded, self._finish, job)
+        else:
+            self._session.finish_update([], self._clock.now_ns())
 
     # ---- writing --------------------------------------------------------------------------
 
@@ -280,22 +328,35 @@ class Connection:
                 if not self._unsent:
                     await self._wait_for_work()
                     continue
-                command = self._unsent.popleft()
-                if isinstance(command, Close):
-                    await self._say_goodbye(command)
+                if isinstance(self._unsent[0], Close):
+                    await self._say_goodbye(self._unsent[0])
                     break
                 with trio.fail_after(WRITE_S_MAX):
-                    await self._ws.send_message(command.data.decode())
+                    transitions = await self._write_some()
                 self._heartbeat.last_sent = self._clock.monotonic()
-                self._unsent_bytes -= len(command.data)
                 if not self._is_full():
                     self._has_room.set()
-                if command.ends_transition:
+                for _ in range(transitions):
                     self._session.transition_sent()
-                    self._carry_out()
-        except (ConnectionClosed, LocalProtocolError, trio.TooSlowError):
+                self._carry_out()
+        except (ConnectionClosed, LocalProtocolError, trio.TooSlowError, *_BROKEN):
             log.debug("a socket ended while something was sent")
         self._nursery.cancel_scope.cancel()
+
+    async def _write_some(self) -> int:
+        """Send what waits, at most some 64 KiB of small messages at once. The number of transitions in it."""
+        transitions = 0
+        self._stream.cork()
+        while self._unsent and self._stream.held_bytes < WRITE_BYTES:
+            command = self._unsent[0]
+            if isinstance(command, Close):
+                break
+            del self._unsent[0]
+            await self._ws.send_message(command.data.decode())
+            self._unsent_bytes -= len(command.data)
+            transitions += command.ends_transition
+        await self._stream.uncork()
+        return transitions
 
     async def _wait_for_work(self) -> None:
         """Wait until there is something to send, and keep the heartbeat meanwhile."""

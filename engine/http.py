@@ -93,7 +93,8 @@ class _HttpConnection:
                 if self._h11.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                     break
                 self._h11.start_next_cycle()
-            await self._linger()
+            if self._h11.their_state not in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED):
+                await self._linger()
         except (_Ended, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         except h11.LocalProtocolError:
@@ -110,9 +111,11 @@ class _HttpConnection:
                 event = await self._next_event()
         except trio.TooSlowError:
             await self._refuse(Refused(408, "RequestTimeout", "the request head took too long"))
+            await self._linger()
             raise _Ended from None
         except h11.RemoteProtocolError as error:
             await self._refuse(Refused(error.error_status_hint, "BadRequest", str(error)))
+            await self._linger()
             raise _Ended from None
         if not isinstance(event, h11.Request):
             raise _Ended
