@@ -78,11 +78,12 @@ def node() -> str:
 
 @pytest.fixture
 def start_client(node: str) -> Iterator[Callable[..., Process]]:
-    """Start a Node program of `clients/` against a server: `start_client("name.js", server, ...)`."""
+    """Start a Node program of `clients/` for a server or a URL: `start_client("name.js", server, ...)`."""
     processes: list[Process] = []
 
-    def start(script: str, server: Server, *arguments: str, **environment: str) -> Process:
-        command: list[str | Path] = [node, HERE / "clients" / script, server.url, *arguments]
+    def start(script: str, server: Server | str, *arguments: str, **environment: str) -> Process:
+        url = server if isinstance(server, str) else server.url
+        command: list[str | Path] = [node, HERE / "clients" / script, url, *arguments]
         processes.append(Process.start(command, environment))
         return processes[-1]
 

@@ -11,7 +11,7 @@ import pytest
 
 from .harness import APPS, Process, Server
 from .http_calls import call, value_of
-from .test_reruns import Watcher
+from .watcher import Watcher
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,8 +1,10 @@
 """Many clients increment one document: nothing is lost, nothing counts twice, nobody sees an error.
 
-The second test kills the server in the middle, twice. Both JavaScript clients, the official one
-and our own, send again what was not answered, under the same session and request ids; whether
-such a mutation had been committed before the crash is known from the record in its own transaction.
+Two tests kill the server in the middle. Both JavaScript clients, the official one and our own,
+send again what was not answered, under the same session and request ids; whether such a mutation
+had been committed before the crash is known from the record in its own transaction. One test
+kills at a random moment, when few mutations are committed but not answered; in the other one,
+answers are lost on the way, so that there are many.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import pytest
 
 from .harness import APPS, Process, Server
 from .http_calls import value_of
+from .watcher import Watcher
 
 
 def result_of(client: Process) -> dict[str, Any]:
@@ -23,6 +26,11 @@ def result_of(client: Process) -> dict[str, Any]:
     assert client.wait() == 0, client.output
     result: dict[str, Any] = json.loads(found[1])
     return result
+
+
+def noted(server: Server) -> Counter[tuple[str, int]]:
+    """How often each increment of each client has happened."""
+    return Counter((note["client"], note["number"]) for note in value_of(server, "counters:notes"))
 
 
 LIBRARIES = pytest.mark.parametrize("library", ["convex", "tidewell"])
@@ -50,5 +58,30 @@ def test_killed_server_keeps_every_acknowledged_increment_and_none_twice(
         server.start()
     assert result_of(client) == {"acknowledged": 600, "errors": []}
     assert value_of(server, "counters:value", name="shared") == 600
-    noted = Counter((note["client"], note["number"]) for note in value_of(server, "counters:notes"))
-    assert noted == {(str(index), number): 1 for index in range(20) for number in range(30)}
+    assert noted(server) == {(str(index), number): 1 for index in range(20) for number in range(30)}
+
+
+@LIBRARIES
+def test_mutations_whose_answers_were_lost_in_a_crash_are_answered_and_not_run_again(
+    serve: Callable[..., Server], start_client: Callable[..., Process], library: str
+) -> None:
+    server = serve(APPS / "counter")
+    proxy = start_client("lossy_proxy.js", server)
+    behind_proxy = proxy.wait_for_line("^proxy at (.*)$")[1]
+    client = start_client("increment.js", behind_proxy, library, "counters:increment_and_note", "5", "40")
+    client.wait_for_line("^acknowledged 10$")
+    proxy.tell("mute")
+    proxy.wait_for_line("^mute done$")
+
+    watcher = Watcher(server, start_client("watch.js", server))  # not by the proxy
+    watcher.watch("counters:value", name="shared")
+    watcher.saw("value/shared", 200)
+    unanswered = 200 - client.count("^acknowledged")
+    assert unanswered > 0
+    server.kill()
+    server.start()
+    proxy.tell("cut")
+
+    assert result_of(client) == {"acknowledged": 200, "errors": []}
+    assert value_of(server, "counters:value", name="shared") == 200
+    assert noted(server) == {(str(index), number): 1 for index in range(5) for number in range(40)}

@@ -1,4 +1,4 @@
-// A client of the app `shelves` that does what it is told, one JSON command a line:
+// A client that does what it is told, one JSON command a line:
 //
 //   ["watch", "books:on_shelf", {"shelf": "a"}]    prints `update on_shelf/a/0 [...]` at each result
 //   ["mutate", "books:put", {...}]                 prints `done` when the mutation has settled
