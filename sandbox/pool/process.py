@@ -53,6 +53,7 @@ class WorkerProcess:
         self.is_dead = True
         self.status = status
         self._cpu_s = cpu_s
+        trio.lowlevel.notify_closing(self.channel)  # whoever waits for it would wait for good
         self.channel.close()
         os.close(self.descriptor)
         self._ended.set()

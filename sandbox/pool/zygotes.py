@@ -71,6 +71,7 @@ class Zygote:
         finally:
             self.is_closed = True
             self._lose_all()
+            trio.lowlevel.notify_closing(self._link)
             self._link.close()
             await self._wait_for_end()
 
@@ -115,11 +116,15 @@ class Zygote:
             try:
                 socket.send_fds(self._link, [packet], [descriptor])
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._link)
+                pass
             except OSError as error:
                 raise PoolFailed(f"the zygote has ended ({error.strerror})") from None
             else:
                 return
+            try:
+                await trio.lowlevel.wait_writable(self._link)
+            except (trio.ClosedResourceError, ValueError):
+                raise PoolFailed("the zygote has ended") from None
 
     async def _receive(self) -> control.FromZygote | None:
         """Return the zygote's next message, None when it has ended. Takes charge of a new process."""

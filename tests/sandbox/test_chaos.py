@@ -10,6 +10,7 @@ sorts: functions of the app, and native code in the worker (`chaos_entry.py`).
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -266,7 +267,8 @@ class Chaos:
             if self.pool.pids:
                 pid = self.dice.choice(self.pool.pids)
                 self.killed.add(pid)
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(pid, signal.SIGKILL)
 
 
 def private_bytes() -> int:

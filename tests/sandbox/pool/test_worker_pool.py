@@ -116,6 +116,24 @@ async def test_worker_killed_from_outside_is_a_crash() -> None:
         assert await call(pool, "echo", 1) == 1
 
 
+async def test_end_that_is_reported_before_the_channel_shows_it_ends_the_wait() -> None:
+    """The zygote's report closes the channel under whoever waits for it, who once waited for good."""
+    async with toy_pool() as pool:
+        async with pool.lease() as worker:
+            process = worker.process
+
+            async def report() -> None:
+                await trio.testing.wait_all_tasks_blocked()
+                process.has_died(signal.SIGSEGV, 0.0)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(report)
+                with pytest.raises(WorkerLost) as lost:
+                    await worker.request(run_frame("read"))
+        assert lost.value.kind == "crash"
+        os.kill(process.pid, signal.SIGKILL)
+
+
 async def test_idle_worker_killed_from_outside_is_not_lent() -> None:
     async with toy_pool(size=1) as pool:
         async with pool.lease() as worker:
