@@ -13,8 +13,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from sandbox.context import CONTEXTS, Surroundings
-from sandbox.convert import VALUE_BYTES_MAX, take_in
+from sandbox.context import CONTEXTS, Arguments, Surroundings
+from sandbox.convert import VALUE_BYTES_MAX, refuse_wide, take_in, take_in_wide
 from sandbox.execution import NESTED_DEPTH_MAX, Level
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
@@ -91,7 +91,7 @@ class Calls:
         function = self._find(level.path, level.kind, is_public_only=not is_internal)
         if size_bytes(args) > VALUE_BYTES_MAX:
             raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
-        value = self._call(level, function, args, coerces=is_internal)
+        value = self._call(level, function, Arguments(args), coerces=is_internal)
         if level.execution.database is not None:
             level.execution.charge_bytes()
         return value
@@ -101,7 +101,7 @@ class Calls:
         level: Level,
         operation: str,
         path: str,
-        args: dict[str, Value],
+        args: Arguments,
         wanted: dict[str, int] | None,
     ) -> Value:
         """Run what a handler asked for with `ctx.run_*`, which has checked that its kind may."""
@@ -120,7 +120,7 @@ class Calls:
     # ---- in the same transaction ---------------------------------------------------
 
     def _run_inside(
-        self, outer: Level, function: Function, args: dict[str, Value], wanted: dict[str, int] | None
+        self, outer: Level, function: Function, args: Arguments, wanted: dict[str, int] | None
     ) -> Value:
         database = outer.database
         tightened = outer.limits if wanted is None else outer.limits.tightened(wanted, database.usage)
@@ -156,21 +156,18 @@ class Calls:
 
     # ---- from an action ------------------------------------------------------------
 
-    def _run_by_engine(
-        self, level: Level, function: Function, operation: Any, args: dict[str, Value]
-    ) -> Value:
-        if function.arguments is not None:
-            try:  # what Python means by an int is decided here; the callee checks the rest again
-                args = check(function.arguments, args, "args")
-            except ValidationFailed as error:
-                raise FunctionError(function.spec.path, f"ArgumentValidationError: {error}") from None
+    def _run_by_engine(self, level: Level, function: Function, operation: Any, args: Arguments) -> Value:
+        try:  # what Python means by an int is decided here; the callee checks the rest again
+            values = self._checked_arguments(function, args, Scope())
+        except Unreached as error:
+            raise FunctionError(function.spec.path, str(error)) from None
         self._syscalls += 1
         reply = self._ask_engine(
             Syscall(
                 number=self._syscalls,
                 operation=operation,
                 path=function.spec.path,
-                args=pack(args),
+                args=pack(values),
                 log_lines=self._lines.drain(),
             )
         )
@@ -213,22 +210,31 @@ class Calls:
                 return f"{near_module}:{near_name}"
         return None
 
-    def _call(self, level: Level, function: Function, args: dict[str, Value], *, coerces: bool) -> Value:
+    def _checked_arguments(self, function: Function, args: Arguments, scope: Scope) -> dict[str, Value]:
+        try:
+            values: dict[str, Value] = args.values
+            if function.arguments is not None:
+                values = check(function.arguments, values, "args", scope)
+            if args.has_wide:
+                refuse_wide(values, "args")
+        except (ValidationFailed, InvalidValue) as error:
+            raise Unreached("ArgumentValidation", f"ArgumentValidationError: {error}") from None
+        return values
+
+    def _call(self, level: Level, function: Function, args: Arguments, *, coerces: bool) -> Value:
         database = level.execution.database
         table_number = None if database is None else database.table_number
-        if function.arguments is not None:
-            try:
-                args = check(function.arguments, args, "args", Scope(table_number, coerces))
-            except ValidationFailed as error:
-                raise Unreached("ArgumentValidation", f"ArgumentValidationError: {error}") from None
+        values = self._checked_arguments(function, args, Scope(table_number, coerces))
         modules = Modules(self._app, self._runtime, self._sdk)
         before = self._use_modules(modules)
         try:
-            result = self._enter(level, function, args, modules)
+            result = self._enter(level, function, values, modules)
             try:
-                value = take_in(result, "returns", self._runtime.meter.charge)
+                value, has_wide = take_in_wide(result, "returns", self._runtime.meter.charge)
                 if function.returns is not None:
                     value = check(function.returns, value, "returns", Scope(table_number))
+                if has_wide:
+                    refuse_wide(value, "returns")
             except (ValidationFailed, InvalidValue) as error:
                 raise Unreached("ReturnValidation", f"ReturnsValidationError: {error}") from None
         finally:

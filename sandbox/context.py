@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
-from sandbox.convert import take_in
+from sandbox.convert import take_in_wide
 from sandbox.database import DatabaseReader, DatabaseWriter, NotAllowed
 from sandbox.execution import Execution, Level
 from sandbox.facades.random_ import Random
@@ -28,8 +28,17 @@ ENVIRONMENT_INDEX: Final = "by_name"
 BUCKET_SECONDS_MAX: Final = 366 * 24 * 3600
 OBSERVED_MAX: Final = 64  # different things that one execution may have looked at
 
+
+@attrs.frozen
+class Arguments:
+    """Arguments of a nested call, and whether integers in them need 64 bits (`convert.take_in_wide`)."""
+
+    values: dict[str, Value]
+    has_wide: bool = False
+
+
 # (level, "run_query" | "run_mutation" | "run_action", canonical path, arguments, limits) -> result
-RunNested = Callable[[Level, str, str, dict[str, Value], dict[str, int] | None], Value]
+RunNested = Callable[[Level, str, str, Arguments, dict[str, int] | None], Value]
 
 
 @attrs.frozen
@@ -251,11 +260,11 @@ class Context(HostObject):
     def _run(self, operation: str, fn: Any, args: Any, limits: Any) -> Value:
         self._refuse(operation)
         path = path_named(fn)
-        taken = take_in({} if args is None else args, "args", self._level.execution.charge)
+        taken, has_wide = take_in_wide({} if args is None else args, "args", self._level.execution.charge)
         if type(taken) is not dict:
             raise InvalidValue("args", f"the arguments of {path} are one dict, found a {type(args).__name__}")
         wanted = None if limits is None else _checked_limits(limits)
-        return self._surroundings.run_nested(self._level, operation, path, taken, wanted)
+        return self._surroundings.run_nested(self._level, operation, path, Arguments(taken, has_wide), wanted)
 
     def _refuse(self, operation: str) -> None:
         """Raise when this kind of function cannot do `operation`."""

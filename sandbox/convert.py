@@ -36,6 +36,9 @@ DOCUMENT_BYTES_MAX: Final = 2**20
 STEPS_BEFORE_CHARGE: Final = 256  # nodes walked on credit
 SHORT_TEXT: Final = 64  # characters; their copy is in the price of the node
 
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
 _KEYS_KNOWN_MAX: Final = 4096
 _keys_known: set[str] = set()  # keys that passed the checks of `normalize`; a cache, never more than a hint
 
@@ -65,6 +68,25 @@ def take_in(
       InvalidValue: it is no value, or nests too deeply.
       LimitExceeded: it is larger than `bytes_max`.
     """
+    copy, has_wide = take_in_wide(value, path, charge, bytes_max=bytes_max, depth_max=depth_max)
+    if has_wide:
+        refuse_wide(copy, path)
+    return copy
+
+
+def take_in_wide(
+    value: object,
+    path: str,
+    charge: Charge,
+    *,
+    bytes_max: int = VALUE_BYTES_MAX,
+    depth_max: int = DEPTH_MAX,
+) -> tuple[Value, bool]:
+    """Like `take_in`, and let integers through that need 64 bits; the second result says if there are any.
+
+    A validator may make an int64 of such an integer (N4). What it leaves as it is
+    would lose digits as a number (N2), so `refuse_wide` must see the value after it.
+    """
     walk = _Walk(charge, bytes_max)
     try:
         copy = walk.copy(value, depth_max)
@@ -73,7 +95,12 @@ def take_in(
         _explain(value, path, depth_max)
     except OverflowError:
         raise too_large(path, bytes_max) from None
-    return copy
+    return copy, walk.has_wide
+
+
+def refuse_wide(value: Value, path: str) -> None:
+    """Raise `InvalidValue` if an integer outside ±2**53 is left in a value that is canonical otherwise."""
+    normalize(value, path)
 
 
 def too_large(path: str, bytes_max: int) -> LimitExceeded:
@@ -81,9 +108,10 @@ def too_large(path: str, bytes_max: int) -> LimitExceeded:
 
 
 class _Walk:
-    __slots__ = ("_bytes_left", "_charge", "_steps")
+    __slots__ = ("_bytes_left", "_charge", "_steps", "has_wide")
 
     def __init__(self, charge: Charge, bytes_max: int) -> None:
+        self.has_wide = False
         self._charge = charge
         self._bytes_left = bytes_max
         self._steps = 1
@@ -114,9 +142,11 @@ class _Walk:
                     raise _NoValue from None
             return value
         if kind is int:
-            if -NUMBER_INT_MAX <= value <= NUMBER_INT_MAX:
-                return value
-            raise _NoValue
+            if not -NUMBER_INT_MAX <= value <= NUMBER_INT_MAX:
+                if not INT64_MIN <= value <= INT64_MAX:
+                    raise _NoValue
+                self.has_wide = True
+            return value
         if value is None or kind is bool or kind is Int64:
             return value
         if kind is dict:
@@ -206,5 +236,7 @@ def _find(value: Any, path: str, depth_left: int) -> None:
             _find(item, f"{path}[{index}]", depth_left - 1)
     elif kind.__name__ in _REMEDIES:
         raise InvalidValue(path, _REMEDIES[kind.__name__])
+    elif kind is int and INT64_MIN <= value <= INT64_MAX:
+        return
     else:
         normalize(value, path)

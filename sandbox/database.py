@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sandbox.convert import DOCUMENT_BYTES_MAX, take_in, too_large
+from sandbox.convert import DOCUMENT_BYTES_MAX, refuse_wide, take_in_wide, too_large
 from sandbox.execution import Level
 from sandbox.host import HostObject
 from sandbox.query import Plan, Query
@@ -144,13 +144,14 @@ class DatabaseWriter(DatabaseReader):
         except InvalidValidator as error:
             raise InvalidValue("insert", str(error)) from None
         level = self._level
-        body = self._taken(document, table)
+        body, has_wide = self._taken(document, table)
         for name in SYSTEM_FIELDS:
             if name in body:
                 raise _system_field(table, name)
         internal_id = level.chance.ids.bytes(INTERNAL_ID_BYTES)
         created_ms = level.execution.next_creation_time()
-        inserted = level.database.insert(table, self._checked(body, table), internal_id, created_ms)
+        checked = self._checked(body, table, has_wide)
+        inserted = level.database.insert(table, checked, internal_id, created_ms)
         self._wrote()
         return inserted
 
@@ -160,7 +161,7 @@ class DatabaseWriter(DatabaseReader):
         if type(fields) is not dict:
             raise InvalidValue("patch", f"takes a dict of fields, found a {type(fields).__name__}")
         removed = [name for name, value in fields.items() if value is MISSING]
-        taken = self._taken(fields, table)
+        taken, has_wide = self._taken(fields, table)
         before = _get(self._level, document_id)
         if before is None:
             raise NotFound(f"there is no document {document_id} in {table!r}; it may have been deleted")
@@ -170,18 +171,18 @@ class DatabaseWriter(DatabaseReader):
         for name in SYSTEM_FIELDS:
             if merged.pop(name, MISSING) != before[name]:
                 raise _system_field(table, name)
-        self._replace(document_id, table, object_of(merged))
+        self._replace(document_id, table, object_of(merged), has_wide)
 
     def replace(self, *arguments: Any) -> None:
         """Give a document a new body; its id and creation time stay."""
         table, document_id, document = self._target("replace", arguments)
-        body = self._taken(document, table)
+        body, has_wide = self._taken(document, table)
         if any(name in body for name in SYSTEM_FIELDS):
             before = _get(self._level, document_id) or {}
             for name in SYSTEM_FIELDS:
                 if name in body and body.pop(name) != before.get(name):
                     raise _system_field(table, name)
-        self._replace(document_id, table, body)
+        self._replace(document_id, table, body, has_wide)
 
     def delete(self, *arguments: Any) -> None:
         """Remove a document."""
@@ -208,9 +209,9 @@ class DatabaseWriter(DatabaseReader):
             raise InvalidId(f"{document_id!r} belongs to no table")
         return name
 
-    def _taken(self, value: Any, table: str) -> Document:
-        """Return the canonical copy of a document, or of a part of one."""
-        body = take_in(
+    def _taken(self, value: Any, table: str) -> tuple[Document, bool]:
+        """Return the copy of a document or of a part of one, and whether integers in it need 64 bits."""
+        body, has_wide = take_in_wide(
             value,
             table,
             self._level.execution.charge,
@@ -219,13 +220,13 @@ class DatabaseWriter(DatabaseReader):
         )
         if type(body) is not dict:
             raise InvalidValue(table, f"a document is a dict, found a {type(value).__name__}")
-        return body
+        return body, has_wide
 
-    def _replace(self, document_id: str, table: str, body: Document) -> None:
-        self._level.database.replace(document_id, self._checked(body, table))
+    def _replace(self, document_id: str, table: str, body: Document, has_wide: bool) -> None:
+        self._level.database.replace(document_id, self._checked(body, table, has_wide))
         self._wrote()
 
-    def _checked(self, body: Document, table: str) -> Document:
+    def _checked(self, body: Document, table: str, has_wide: bool) -> Document:
         """Return the body to store, without system fields, checked by the rules and the schema."""
         for name in body:
             if name not in _names_known:
@@ -234,7 +235,10 @@ class DatabaseWriter(DatabaseReader):
             raise InvalidValue(table, f"a document of {len(body)} fields, at most {OBJECT_ENTRIES_MAX}")
         if size_bytes(body) + _SYSTEM_FIELDS_BYTES > DOCUMENT_BYTES_MAX:
             raise too_large(f"a document of {table!r}", DOCUMENT_BYTES_MAX)
-        return self._validated(body, table)
+        validated = self._validated(body, table)
+        if has_wide:
+            refuse_wide(validated, table)
+        return validated
 
     def _validated(self, body: Document, table: str) -> Document:
         schema = self._level.execution.schema

@@ -19,7 +19,7 @@ from tidewell.ids import USER_TABLE_FIRST, decode_id, encode_id
 from tidewell.ordering import order_key
 from tidewell.ranges import WHOLE, Bound, IndexRange
 from tidewell.schema import Schema
-from tidewell.values import MISSING, Value, object_of, size_bytes
+from tidewell.values import MISSING, Value, object_of, pack, size_bytes, unpack
 
 Document = dict[str, Any]
 
@@ -82,7 +82,7 @@ class MemoryDatabase:
             for name in tables:
                 self._state.indexes.setdefault(name, {})
             for document_id, document in documents.items():
-                self._put(document_id, document)
+                self._put(document_id, None if document is None else unpack(document))
 
     # ---- the catalog ---------------------------------------------------------------
 
@@ -239,7 +239,11 @@ class MemoryDatabase:
 
     def write_set(self) -> Packed:
         new = {name: number for name, number in self._state.tables.items() if name not in self._base.tables}
-        return Packed([new, self._written])
+        documents = {
+            document_id: None if document is None else pack(document)
+            for document_id, document in self._written.items()
+        }
+        return Packed([new, documents])
 
     def commit(self) -> None:
         assert not self._savepoints
@@ -290,6 +294,7 @@ def _is_in(document: Document, fields: tuple[str, ...], range_: IndexRange = WHO
         if bound is None:
             return True
         wanted, found = order_key(bound.value), values[count]
-        return (bound.inclusive and wanted == found) or (found > wanted if sign > 0 else found < wanted)
+        is_beyond: bool = found > wanted if sign > 0 else found < wanted
+        return is_beyond or (bound.inclusive and bool(wanted == found))
 
     return holds(range_.lower, 1) and holds(range_.upper, -1)
