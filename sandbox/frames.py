@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta
 
 FRAME_BYTES_MAX: Final = 64 * 2**20  # 16 MiB of arguments or result, twice that in writes and logs, and room
+CALLS_MAX: Final = 256  # in one `Run`
 LENGTH: Final = struct.Struct(">I")
 
 Kind = Literal["query", "mutation", "action"]
@@ -114,8 +115,8 @@ class Ping(_Frame, tag="ping"):
 
 
 class Ready(_Frame, tag="ready"):
-    layers: dict[Name, bool]  # confinement layer: in force
-    notes: dict[Name, Text]  # why a layer is not in force
+    layers: Annotated[dict[Name, bool], Meta(max_length=64)]  # confinement layer: in force
+    notes: Annotated[dict[Name, Text], Meta(max_length=64)]  # why a layer is not in force
     txn_id: int
 
 
@@ -156,7 +157,9 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
 
 
 class Ran(_Frame, tag="ran"):
-    outcomes: list[Outcome]  # one per call, in order
+    # One per call, in order. The codec looks at the length of an array before it makes anything of
+    # it, so that a frame of millions of tiny outcomes costs the engine nothing.
+    outcomes: Annotated[list[Outcome], Meta(max_length=CALLS_MAX)]
 
 
 class Refused(_Frame, tag="refused"):

@@ -18,11 +18,13 @@ import attrs
 import trio
 
 from sandbox.frames import (
+    CALLS_MAX,
     Broken,
     FromWorker,
     Load,
     Loaded,
     ProtocolViolation,
+    Run,
     Syscall,
     SyscallReply,
 )
@@ -112,6 +114,7 @@ class Worker:
           WorkerLost: there is no reply and will be none; the worker is gone.
         """
         assert self.deadline is None, "one request at a time"
+        assert not isinstance(frame, Run) or len(frame.calls) <= CALLS_MAX, len(frame.calls)
         process = self.process
         used_s = process.cpu_s()
         self.deadline = Deadline(trio.current_time() + wall_s, used_s + cpu_s)

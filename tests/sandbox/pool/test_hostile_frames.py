@@ -183,6 +183,24 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x82\xa4type\xa3ran\xa8outcomes\xdd\x03\x00\x00\x00" + b"\x80" * 0x300_0000,
+        b"\x82\xa4type\xa3ran\xa8outcomes\x91\x81\xa9log_lines\xdd\x03\x00\x00\x00" + b"\xa0" * 0x300_0000,
+        b"\x82\xa4type\xa5ready\xa6layers\xdf\x01\x00\x00\x00" + b"\xa1a\xc2" * 0x100_0000,
+        b"\x82\xa4type\xa3ran\xa5other\xdd\x03\x00\x00\x00" + b"\x90" * 0x300_0000,
+    ],
+    ids=["outcomes", "log lines", "layers", "unknown field"],
+)
+def test_frame_of_many_tiny_things_makes_nothing_of_them(body: bytes) -> None:
+    """48 MiB of one-byte objects would be gigabytes of Python's."""
+    before = peak_bytes()
+    with pytest.raises(ProtocolViolation):
+        decode_from_worker(body)
+    assert peak_bytes() - before < 2**20
+
+
 async def test_announced_length_alone_takes_no_memory() -> None:
     async with native_pool() as pool:
         before = peak_bytes()
