@@ -57,17 +57,18 @@ class Zygote:
         self._child, self._link = start_zygote(self.settings)
         self._link.setblocking(False)
         try:
-            with trio.move_on_after(_WARM_S):
-                match await self._receive():
-                    case control.Warm():
-                        task_status.started()
-                        await self._listen()
-                        return
-                    case control.Failed(why=why):
-                        raise PoolFailed(f"the zygote cannot serve: {why}")
-                    case _:
-                        raise PoolFailed("the zygote ended before it was warm")
-            raise PoolFailed(f"the zygote was not warm after {_WARM_S:g} s")
+            with trio.move_on_after(_WARM_S) as warming:
+                answer = await self._receive()
+            if warming.cancelled_caught:
+                raise PoolFailed(f"the zygote was not warm after {_WARM_S:g} s")
+            match answer:
+                case control.Warm():
+                    task_status.started()
+                    await self._listen()
+                case control.Failed(why=why):
+                    raise PoolFailed(f"the zygote cannot serve: {why}")
+                case _:
+                    raise PoolFailed("the zygote ended before it was warm")
         finally:
             self.is_closed = True
             self._lose_all()
