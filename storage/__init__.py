@@ -13,8 +13,22 @@ the project but `tidewell`'s values. From the bottom up:
     apply, store              writing commits; the writer of a folder
     reader                    a worker's side
     backfill, retention       filling new indexes; forgetting old versions
+    verify, backup, transfer  checking a file; copying it; moving documents in and out
+
+What a command line wires up:
+
+* `verify(path, on_progress)` checks a store, in use or not; its `Report` prints itself, has
+  `is_sound` for the exit code and `to_json()`;
+* `backup(path, destination)` copies a store, in use or not, to a new folder;
+* `export_store(path, destination, private=..., on_progress=...)` writes the open format of
+  `docs/storage-export.md`, of a store in use or not;
+* `import_store(store, folder, now_ns=..., on_progress=...)` reads it into an open, empty store.
+
+All raise `StoreError` in one line that says what to do. The first three open the file
+themselves, so they must not be called in the process that has the store open.
 """
 
+from storage.backup import BackupReport, backup
 from storage.buffer import Buffer
 from storage.catalog import (
     Catalog,
@@ -52,14 +66,63 @@ from storage.retention import RetentionPolicy, RetentionStep
 from storage.snapshot import Readable, Snapshot
 from storage.store import Store
 from storage.transaction import IdCollision, Transaction, Usage
+from storage.transfer import InvalidExport, TransferReport, export_store, import_store
+from storage.verify import Report, verify
 from storage.write_log import Conflict, Entry, WriteLog
 
 __all__ = [
-    "Buffer", "Catalog", "CatalogChange", "CatalogPlan", "Commit", "CommitLog", "CommitOutcomeUnknown",
-    "Conflict", "DiskFull", "DocumentWrite", "Entry", "HeadMoved", "IdCollision", "IndexInfo", "IndexKey",
-    "Interval", "InvalidCatalogChange", "InvalidCommit", "LogEntry", "LoggedWrite", "MapOutgrown",
-    "NewerFormat", "NotYetCommitted", "OutOfRetention", "Pin", "ReadSet", "Readable", "ReaderStale",
-    "RetentionPolicy", "RetentionStep", "Snapshot", "SnapshotReader", "Store", "StoreBusy", "StoreClosed",
-    "StoreDamaged", "StoreError", "StoreMissing", "StoreNotWritable", "TableInfo", "Timestamp",
-    "Transaction", "UniqueConflict", "Usage", "WriteLog", "WriteSet",
+    "BackupReport",
+    "Buffer",
+    "Catalog",
+    "CatalogChange",
+    "CatalogPlan",
+    "Commit",
+    "CommitLog",
+    "CommitOutcomeUnknown",
+    "Conflict",
+    "DiskFull",
+    "DocumentWrite",
+    "Entry",
+    "HeadMoved",
+    "IdCollision",
+    "IndexInfo",
+    "IndexKey",
+    "Interval",
+    "InvalidCatalogChange",
+    "InvalidCommit",
+    "InvalidExport",
+    "LogEntry",
+    "LoggedWrite",
+    "MapOutgrown",
+    "NewerFormat",
+    "NotYetCommitted",
+    "OutOfRetention",
+    "Pin",
+    "ReadSet",
+    "Readable",
+    "ReaderStale",
+    "Report",
+    "RetentionPolicy",
+    "RetentionStep",
+    "Snapshot",
+    "SnapshotReader",
+    "Store",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreDamaged",
+    "StoreError",
+    "StoreMissing",
+    "StoreNotWritable",
+    "TableInfo",
+    "Timestamp",
+    "Transaction",
+    "TransferReport",
+    "UniqueConflict",
+    "Usage",
+    "WriteLog",
+    "WriteSet",
+    "backup",
+    "export_store",
+    "import_store",
+    "verify",
 ]  # fmt: skip

@@ -42,6 +42,7 @@ from storage.read_set import IndexKey
 from tidewell.ids import USER_TABLE_FIRST
 
 INDEX_FIELDS_MAX: Final = 16
+TABLE_NUMBER_MAX: Final = 2**32 - 1
 _NAME: Final = re.compile(r"_?[A-Za-z][A-Za-z0-9_]{0,63}")
 
 IndexState = Literal["backfilling", "ready"]
@@ -221,23 +222,29 @@ class CatalogPlan:
         return self._change
 
     def create_table(self, name: str, number: int | None = None) -> int:
-        """Add a table and return its number. Names with a leading underscore make system tables."""
+        """Add a table and return its number. Names with a leading underscore make system tables.
+
+        Args:
+          number: not below the next free one, which is the default. An import brings its own.
+        """
         catalog = self.catalog
         expected = catalog.next_table_number(name) if _NAME.fullmatch(name) else 0
         if not expected:
             raise InvalidCatalogChange(f"{name!r} is not a table name")
         if name in catalog.tables:
             raise InvalidCatalogChange(f"the table {name!r} exists already")
-        if number not in (None, expected):
+        number = expected if number is None else number
+        is_system = name[0] == "_"
+        if not expected <= number <= (USER_TABLE_FIRST - 1 if is_system else TABLE_NUMBER_MAX):
             raise InvalidCatalogChange(f"the next table has the number {expected}, not {number}")
         self.catalog = attrs.evolve(
             catalog,
-            tables={**catalog.tables, name: TableInfo(name, expected)},
-            user_tables_made=catalog.user_tables_made + (name[0] != "_"),
-            system_tables_made=catalog.system_tables_made + (name[0] == "_"),
+            tables={**catalog.tables, name: TableInfo(name, number)},
+            user_tables_made=catalog.user_tables_made if is_system else number - USER_TABLE_FIRST + 1,
+            system_tables_made=number if is_system else catalog.system_tables_made,
         )
-        self._record(create_tables=(name, expected))
-        return expected
+        self._record(create_tables=(name, number))
+        return number
 
     def drop_table(self, name: str) -> None:
         self._table(name)

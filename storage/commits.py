@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from storage.catalog import CatalogChange
+from storage.catalog import TABLE_NUMBER_MAX, CatalogChange
 from storage.errors import Timestamp
 from tidewell.errors import InvalidValue
 from tidewell.ids import INTERNAL_ID_BYTES, encode_id
@@ -24,7 +24,6 @@ from tidewell.values import unpack
 WRITES_MAX: Final = (
     1_000_000  # documents in one write set; far above the limit on transactions, against nonsense
 )
-TABLE_NUMBER_MAX: Final = 2**32 - 1
 
 
 @attrs.frozen

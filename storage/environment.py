@@ -517,10 +517,21 @@ class ReaderEnvironment:
         return size
 
     def copy_to(self, folder: Path) -> None:
-        """Write a compact copy of the viewed state into an empty folder."""
+        """Write a compact and durable copy of the viewed state into an empty folder."""
         assert self.view is not None, "the last refresh failed"
         with translated(folder):
-            self._env.copy(str(folder), compact=True, txn=self.view.txn)
+            # Not `copy`: it writes past the page cache, where a full disk comes out as an invalid argument.
+            fd = os.open(folder / DATA_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                self._env.copyfd(fd, compact=True, txn=self.view.txn)
+            finally:
+                os.close(fd)
+            # LMDB numbers a compact copy's transaction anew. Writing once makes the state row agree.
+            copy = Environment.open(folder)
+            try:
+                copy.write(lambda writer: None)
+            finally:
+                copy.close()
 
     def close(self) -> None:
         if self.view is not None:

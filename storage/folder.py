@@ -148,7 +148,7 @@ def check_length(path: Path, pages: int, page_size: int) -> None:
     if size >= pages * page_size:
         return
     result = subprocess.run(
-        [sys.executable, "-m", "storage.probe", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "storage.probe", str(path)], capture_output=True, check=False
     )
     if result.returncode != 0:
         raise StoreDamaged(

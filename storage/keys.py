@@ -57,7 +57,7 @@ class Interval:
         return self.start >= self.end
 
 
-EVERYTHING: Final = Interval(b"", b"\xff")
+EVERYTHING: Final = Interval(b"", b"\xff")  # of any index but by_id, whose keys are bare ids
 
 
 def successor(key: bytes) -> bytes:

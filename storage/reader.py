@@ -61,13 +61,13 @@ class SnapshotReader:
         Raises:
           OutOfRetention, NotYetCommitted
         """
-        return Snapshot(self.head_ts if ts is None else ts, _Shared(self._environment), self._catalogs.at)
+        return Snapshot(self.head_ts if ts is None else ts, Shared(self._environment), self._catalogs.at)
 
     def close(self) -> None:
         self._environment.close()
 
 
-class _Shared:
+class Shared:
     """The reader's own view as a snapshot's handle. Closing a snapshot leaves the view alone."""
 
     __slots__ = ("__weakref__", "_environment")

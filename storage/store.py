@@ -391,6 +391,11 @@ class _Overlay:
 def _index_keys(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> list[IndexKey]:
     keys: dict[IndexKey, None] = {}
     catalog = base.catalog
+    plan = catalog.plan()
+    for name, number in writes.new_tables:
+        # A worker could use up the numbers by leaving some out.
+        if plan.create_table(name) != number:
+            raise InvalidCommit(f"the new table {name!r} has the number {number}, out of sequence")
     for each in (writes.catalog_change, change):
         if each is not None:
             keys.update(dict.fromkeys(each.keys(catalog)))

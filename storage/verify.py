@@ -117,7 +117,9 @@ def verify(path: str | Path, on_progress: OnProgress | None = None) -> Report:
     if not (folder / MARKER_FILE).exists() and not (folder / DATA_FILE).exists():
         raise StoreMissing(f"there is no store in {folder}; check the path")
     child = subprocess.Popen(
-        [sys.executable, "-m", "storage.verify", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-P", "-m", "storage.verify_process", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert child.stdout is not None
     assert child.stderr is not None
@@ -489,16 +491,3 @@ def _entries_of(
 def _is_since(found: Timestamp, begin: Timestamp, visible: Timestamp) -> bool:
     """Whether an entry that says `found` is right for all snapshots from `visible` on."""
     return found == begin if begin > visible else found <= visible
-
-
-def main() -> None:
-    def tell(stage: str, done: int) -> None:
-        sys.stdout.write(json.dumps({"stage": stage, "done": done}) + "\n")
-        sys.stdout.flush()
-
-    report = verify_folder(Path(sys.argv[1]), tell)
-    sys.stdout.write(json.dumps(report.to_json()) + "\n")
-
-
-if __name__ == "__main__":
-    main()

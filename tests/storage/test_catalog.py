@@ -64,7 +64,7 @@ def test_a_planned_change_applies_to_the_catalog_it_was_planned_on() -> None:
         (lambda plan: plan.create_table("posts"), "exists already"),
         (lambda plan: plan.create_table("9"), "not a table name"),
         (lambda plan: plan.create_table("x" * 66), "not a table name"),
-        (lambda plan: plan.create_table("users", 7), "the number 10002, not 7"),
+        (lambda plan: plan.create_table("users", 10001), "the number 10002, not 10001"),
         (lambda plan: plan.drop_table("users"), "no table 'users'"),
         (lambda plan: plan.add_index("users", "by_x", ("x",)), "no table 'users'"),
         (lambda plan: plan.add_index("posts", "by_author", ("x",)), "the name is taken"),
