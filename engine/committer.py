@@ -50,7 +50,7 @@ from storage import (
 )
 
 GROUP_MAX: Final = 1000  # commits in one sync; 18 µs each at this size (performance-notes 1), 64 would be 39
-WRITE_LOG_SPAN_NS: Final = 60 * 10**9  # the write log reaches back at least 30 s (T7)
+WRITE_LOG_SPAN_NS: Final = 60 * 10**9  # must be 30 s at least (T7)
 
 
 @attrs.frozen
@@ -70,11 +70,11 @@ class Record(Protocol):
         """Return the commit's log record."""
 
 
-def _no_rows(begin_ts: Timestamp, commit_ts: Timestamp) -> Iterable[tuple[bytes, bytes | None]]:
+def no_rows(begin_ts: Timestamp, commit_ts: Timestamp) -> Iterable[tuple[bytes, bytes | None]]:
     return ()
 
 
-def _no_record(begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
+def no_record(begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
     return b""
 
 
@@ -98,20 +98,26 @@ class Proposal:
     reads: ReadSet
     writes: WriteSet
     code: str | None  # the code version it ran; None for the engine's own transactions
-    record: Record = _no_record
-    rows: Rows = _no_rows
+    record: Record = no_record
+    rows: Rows = no_rows
     catalog: CatalogChange | None = None
+    packed_writes: bytes = b""  # `writes` as they came, if they came packed
+    on_head: Callable[[Timestamp], None] | None = None  # called in the step in which the head moves to it
 
 
 @attrs.frozen(eq=False)
 class Accepted:
     ts: Timestamp
-    writes: WriteSet
+    proposal: Proposal
     commit: Commit
     keys: tuple[IndexKey, ...]
-    durable: Promise[
-        Timestamp
-    ]  # kept with `ts`, or failed with `BackendFault` when the store refused the group
+    # Kept with `ts`, or failed with `BackendFault` when the store refused the group.
+    durable: Promise[Timestamp] = attrs.field(factory=Promise)
+
+    @property
+    def packed_writes(self) -> bytes:
+        """What travels to workers as part of the overlay."""
+        return self.proposal.packed_writes or self.proposal.writes.pack()
 
 
 @attrs.define(eq=False)
@@ -129,6 +135,7 @@ class Committer:
     _closing: bool = attrs.field(default=False, init=False)
     _newest: Timestamp = attrs.field(default=0, init=False)
     _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
+    _logged: deque[Timestamp] = attrs.field(factory=deque, init=False)  # the commits in the write log
     head_ts: Timestamp = attrs.field(default=0, init=False)
     syncs: int = attrs.field(default=0, init=False)  # groups written, for tests and metrics
     commits: int = attrs.field(default=0, init=False)
@@ -156,7 +163,9 @@ class Committer:
         after = view.begin_ts
         try:
             while (conflict := self.write_log.find_conflict(reads, after)) is not None:
-                if conflict.ts not in view.over:
+                # What was lost never happened. Taking it for a conflict would stop everybody who
+                # reads it until some other commit moves the head past it.
+                if conflict.ts not in view.over and conflict.ts not in self._lost:
                     raise Overtaken(conflict.ts)
                 after = conflict.ts
         except OutOfRetention:
@@ -182,9 +191,10 @@ class Committer:
             record=proposal.record(begin_ts, ts),
             private=tuple(proposal.rows(begin_ts, ts)),
         )
-        accepted = Accepted(ts, proposal.writes, commit, keys, Promise())
+        accepted = Accepted(ts, proposal, commit, keys)
         if keys:
             self.write_log.append(Entry(ts, keys))
+            self._logged.append(ts)
         self._newest = ts
         self._accepted.append(accepted)
         self._wake.set()
@@ -197,7 +207,7 @@ class Committer:
         await self.accept(Proposal(view, ReadSet(), WriteSet(), None, rows=lambda *_: kept)).durable.wait()
 
     def _layers(self) -> list[tuple[Timestamp, WriteSet]]:
-        return [(accepted.ts, accepted.writes) for accepted in self._accepted]
+        return [(accepted.ts, accepted.proposal.writes) for accepted in self._accepted]
 
     # ---- the commit point and after ----------------------------------------------
 
@@ -234,16 +244,31 @@ class Committer:
         for accepted in group:
             self._accepted.popleft()
             self.head_ts = accepted.ts
+            if accepted.proposal.on_head is not None:
+                accepted.proposal.on_head(accepted.ts)
             self._announce(accepted.ts, accepted.keys)
         for accepted in group:
             accepted.durable.keep(accepted.ts)
-        self.write_log.trim(self.head_ts - WRITE_LOG_SPAN_NS)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Let the write log forget what is old: up to an old commit, and not up to an old moment.
+
+        After a quiet hour the commit before it is the newest one and old all the same, and what
+        reads from it now would be overtaken by nobody and refused.
+        """
+        horizon = None
+        while self._logged and self._logged[0] <= self.head_ts - WRITE_LOG_SPAN_NS:
+            horizon = self._logged.popleft()
+        if horizon is not None:
+            self.write_log.trim(horizon)
+            # Views over lost commits from before that are refused because the log does not reach so far.
+            self._lost = {ts for ts in self._lost if ts > horizon}
 
     def _take_back(self, error: StoreError) -> None:
         """The store refused a group and wrote nothing. What was accepted later may have seen it: all fail.
 
-        Their entries stay in the write log: a conflict with a commit that failed is
-        spurious and permitted (T4).
+        Their entries stay in the write log, where `check` passes over them.
         """
         fault = BackendFault("StoreRefused", str(error), transient=True)
         refused = list(self._accepted)

@@ -32,7 +32,7 @@ from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Committer
 from engine.idempotency import Idempotency
-from engine.mutations import LANES as MUTATION_LANES
+from engine.mutation_queue import LANES as MUTATION_LANES
 from engine.mutations import Mutations
 from engine.offload import RunBlocking, run_in_thread
 from engine.push import OnProgress, Pusher, PushReport, load_active

@@ -28,6 +28,8 @@ from tidewell.errors import InvalidValue
 from tidewell.ids import USER_TABLE_FIRST
 from tidewell.values import Value, pack, unpack, wire_json
 
+_BUCKET: Final = "bucket:"
+_BUCKET_DIGITS_MAX: Final = 9  # some 30 years
 _ERROR_CODES: Final = {
     "app_error": "AppError",
     "fuel": "OutOfFuel",
@@ -58,8 +60,7 @@ class GuestOutcome:
     @property
     def bucket_s(self) -> int | None:
         """The smallest time bucket asked for, in seconds."""
-        sizes = [int(name.removeprefix("bucket:")) for name in self.observed if name.startswith("bucket:")]
-        return min(sizes, default=None)
+        return min(map(_bucket_size, filter(_is_bucket, self.observed)), default=None)
 
     def failed_with(self, message: str, code: str = "System") -> GuestOutcome:
         """Return the outcome of the same call when its result could not stand."""
@@ -91,6 +92,9 @@ def read_outcome(outcome: frames.Outcome) -> GuestOutcome:
     Raises:
       InvalidValue: the worker is not honest.
     """
+    for flag in filter(_is_bucket, outcome.observed):
+        if _bucket_size(flag) < 1:
+            raise InvalidValue("observed", f"the flag {flag!r}")
     failure: Failure | None = None
     value: Value = None
     if outcome.kind == "value":
@@ -116,6 +120,16 @@ def read_outcome(outcome: frames.Outcome) -> GuestOutcome:
         profile=tuple(outcome.profile),
         raw=outcome,
     )
+
+
+def _is_bucket(flag: str) -> bool:
+    return flag.startswith(_BUCKET)
+
+
+def _bucket_size(flag: str) -> int:
+    """Return the seconds of a time bucket, 0 for what is none."""
+    digits = flag.removeprefix(_BUCKET)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _BUCKET_DIGITS_MAX else 0
 
 
 def _read_writes(data: bytes) -> WriteSet:

@@ -1,15 +1,17 @@
 """Mutations: from a call to a durable commit, however often it takes.
 
 Calls queue up while the workers are busy and travel in batches that form by
-themselves. A batch runs in one worker, one call after another, each seeing the
-accepted commits and the writes of the calls before it: a hot document is limited
-by the speed of execution, and calls that follow one another this way do not
-conflict. Calls that ran side by side in two lanes may, and then run again.
+themselves (`mutation_queue` decides which). A batch runs in one worker, one call
+after another, each seeing the accepted commits and the writes of the calls before
+it: a hot document is limited by the speed of execution, and calls that follow one
+another this way do not conflict. Calls that ran side by side in two lanes may, and
+then run again.
 
 Life of a job: queued -> in a batch -> accepted -> durable. From "in a batch" it
 returns to the queue when its reads were overtaken, after a pause (12.4) the first
 times, and the last time alone: no other batch runs beside an exclusive one, so
-nothing can overtake it. A mutation never fails because others are busy.
+nothing can overtake it. A mutation never fails because others are busy. A function
+with `retries=0` therefore runs exclusively at once.
 
 Invariants:
 
@@ -18,14 +20,16 @@ Invariants:
 * Every attempt has a fresh seed, and a clock that is not below the attempt before.
 * A reply never shows what is not durable: a result that was computed over accepted
   commits waits for them, even if it wrote nothing itself.
+* What a job is judged against is what it saw. A call that saw the writes of a call
+  of its batch that has to run again runs again too.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import attrs
@@ -35,40 +39,24 @@ from engine.backend import BackendFault, Call, Failure, MutationOutcome
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
-from engine.committer import Accepted, Committer, Overtaken, Proposal, View
+from engine.committer import Accepted, Committer, Overtaken, Proposal, View, no_rows
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
 from engine.idempotency import Idempotency
+from engine.mutation_queue import LANES, Job, MutationQueue
 from engine.promise import Promise
 from engine.records import MutationRecord
-from engine.runner import Lost, OnExecution, Runner
+from engine.runner import BatchLost, Lost, OnExecution, Runner, lost
 from sandbox import frames
-from storage import StoreError, Timestamp
+from storage import InvalidCommit, StoreError, Timestamp, UniqueConflict
 from tidewell.values import pack
 
-LANES: Final = 2  # batches in flight; on few cores more lanes only make conflicts
-BATCH_MAX: Final = (
-    64  # calls per message: 1.1 µs of messaging each (performance-notes 1), and a bound on the wait
-)
-ATTEMPTS: Final = 5  # 12.4, in total, the exclusive last one included
 BACKOFF_INITIAL_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
-SLOW_CALL_S: Final = (
-    0.005  # a function this slow on average travels alone, so that nobody waits for it in a batch
-)
 CPU_PER_CALL_S: Final = 1.0  # backstops of sandbox-threat-model 7; fuel ends honest calls long before
 WALL_PER_BATCH_S: Final = 5.0
-HOT_FOR_S: Final = 10.0  # after a conflict, a function keeps to the first lane this long and chains there
-QUEUE_MAX: Final = 10_000  # jobs waiting; beyond it callers are told to come back
+UNSETTLED_MAX: Final = 10_000  # jobs waiting or running; beyond it callers are told to come back
 
-
-@attrs.define(eq=False)
-class Job:
-    call: Call
-    idempotency: tuple[str, int] | None
-    done: Promise[MutationOutcome]
-    execution: str
-    attempt: int = 0  # runs that were overtaken so far
-    exclusive: bool = False  # it runs alone: its last attempt
+_log = logging.getLogger("tidewell.engine")
 
 
 @attrs.define(eq=False)
@@ -80,18 +68,20 @@ class Mutations:
     _chance: Chance
     _code: Callable[[], CodeVersion | None]
     _on_execution: OnExecution
-    _queue: deque[Job] = attrs.field(factory=deque, init=False)
+    _queue: MutationQueue = attrs.field(init=False)
     _lanes_busy: int = attrs.field(default=0, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _hot_until: dict[str, float] = attrs.field(factory=dict, init=False)  # by path, monotonic seconds
-    _seconds_per_call: dict[str, float] = attrs.field(factory=dict, init=False)  # moving average, by path
     _last_now_ms: float = attrs.field(default=0.0, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _holds: int = attrs.field(default=0, init=False)  # `hold`s in force
-    _unsettled: int = attrs.field(default=0, init=False)
-    conflicts: int = attrs.field(default=0, init=False)  # attempts overtaken, for tests and metrics
-    batches: int = attrs.field(default=0, init=False)
+    _unsettled: dict[Job, None] = attrs.field(factory=dict, init=False)
+    jobs: int = attrs.field(default=0, init=False)  # ever taken on, for tests and metrics, as are these:
+    conflicts: int = attrs.field(default=0, init=False)  # attempts overtaken
+    batches: int = attrs.field(default=0, init=False)  # messages to workers
+
+    def __attrs_post_init__(self) -> None:
+        self._queue = MutationQueue(self._clock, self._code)
 
     # ---- the caller's side ------------------------------------------------------
 
@@ -103,13 +93,14 @@ class Mutations:
                 return await known.wait()
         if self._closing:
             raise _shutting_down()
-        if len(self._queue) >= QUEUE_MAX:
+        if len(self._unsettled) >= UNSETTLED_MAX:
             raise BackendFault("TooManyConcurrentRequests", "too many mutations are waiting", transient=True)
-        job = Job(call, idempotency, Promise(), execution=self._chance.token(16).hex())
+        self.jobs += 1
+        job = Job(call, idempotency, Promise(), self._chance.token(16).hex(), self.jobs)
         if idempotency is not None:
             self._idempotency.start(idempotency, job.done)
-        self._unsettled += 1
-        self._queue.append(job)
+        self._unsettled[job] = None
+        self._queue.put(job)
         self._notify()
         return await job.done.wait()
 
@@ -117,10 +108,15 @@ class Mutations:
 
     async def run(self) -> None:
         """Serve the queue until `close` was called and every job is settled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            for lane in range(LANES):
-                nursery.start_soon(self._serve, lane)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for lane in range(LANES):
+                    nursery.start_soon(self._serve, lane)
+        finally:
+            self._closing = True
+            for job in list(self._unsettled):  # cut off: whether it is committed is for a resend to find out
+                self._settle_fault(job, _shutting_down())
 
     def close(self) -> None:
         self._closing = True
@@ -148,7 +144,7 @@ class Mutations:
 
     async def _serve(self, lane: int) -> None:
         while True:
-            batch = self._take(lane)
+            batch = [] if self._holds else self._queue.take(lane, self._lanes_busy)
             if batch:
                 self._lanes_busy += 1
                 try:
@@ -161,35 +157,17 @@ class Mutations:
             else:
                 await self._changed.wait()
 
-    def _take(self, lane: int) -> list[Job]:
-        """Take the next batch for `lane`, oldest first; empty when there is nothing for it now."""
-        if not self._queue or self._holds:
-            return []
-        if self._queue[0].exclusive:
-            # Nothing is taken past it, so the lanes run dry and its turn comes.
-            return [self._queue.popleft()] if not self._lanes_busy else []
-        batch: list[Job] = []
-        kept: list[Job] = []
-        now = self._clock.monotonic()
-        while self._queue and len(batch) < BATCH_MAX and not self._queue[0].exclusive:
-            job = self._queue.popleft()
-            path = job.call.path
-            if lane > 0 and self._hot_until.get(path, -math.inf) > now:
-                kept.append(job)
-            elif self._seconds_per_call.get(path, 0.0) > SLOW_CALL_S:
-                if batch:
-                    kept.append(job)
-                    break
-                batch.append(job)
-                break
-            else:
-                batch.append(job)
-        self._queue.extendleft(reversed(kept))
-        return batch
-
     # ---- a batch --------------------------------------------------------------------
 
     async def _run_batch(self, batch: list[Job]) -> None:
+        try:
+            await self._run_together(batch)
+        except BatchLost:
+            for job in batch:
+                await self._run_together([job])  # each from its own view
+
+    async def _run_together(self, batch: list[Job]) -> None:
+        """Run `batch` in one message and judge it. Raises `BatchLost`, with nothing judged."""
         code = self._code()
         over = self._committer.overlay()
         view = View(self._committer.head_ts, frozenset(accepted.ts for accepted in over))
@@ -205,7 +183,7 @@ class Mutations:
                 code,
                 calls,
                 begin_ts=view.begin_ts,
-                overlay=[accepted.writes.pack() for accepted in over],
+                overlay=[accepted.packed_writes for accepted in over],
                 cpu_s=CPU_PER_CALL_S * len(calls),
                 wall_s=max(WALL_PER_BATCH_S, CPU_PER_CALL_S * len(calls) * 2),
             )
@@ -213,43 +191,36 @@ class Mutations:
             for job in batch:
                 self._settle_fault(job, fault)
             return
-        except trio.Cancelled:
-            for job in batch:
-                self._settle_fault(
-                    job, BackendFault("ShuttingDown", "the server is shutting down", transient=True)
-                )
-            raise
         seconds = (self._clock.monotonic() - started) / len(batch)
-        broken = False  # an earlier call of the batch was overtaken after later ones saw its writes
+        newest = over[-1] if over else None  # that the next call has seen
+        broken: list[Job] = []  # saw writes of a call that has to run again
+        is_broken = False
         for job, call, guest in zip(batch, calls, results, strict=True):
-            average = self._seconds_per_call.get(job.call.path, seconds)
-            self._seconds_per_call[job.call.path] = 0.8 * average + 0.2 * seconds
             if isinstance(guest, Lost):
                 self._on_execution(job.call, "mutation", guest, seconds)
+                self._queue.pace.note_lost(job.call.path)
                 self._settle_lost(job, guest)
                 continue
+            self._queue.pace.note(job.call.path, guest.steps)
+            if is_broken:
+                broken.append(job)
+                continue
             try:
-                if broken:
-                    raise Overtaken(None)
                 accepted = self._judge(job, call, guest, view, code)
             except Overtaken as overtaken:
-                broken = broken or bool(guest.writes)
+                is_broken = bool(guest.writes)
                 self._again(job, overtaken)
                 continue
             except StoreError as error:
-                failed = guest.failed_with(f"Uncaught {type(error).__name__}: {error}\n")
-                self._on_execution(job.call, "mutation", failed, seconds)
-                self._finish(job, failed, view.newest, waits_for=None)
-                broken = True
+                is_broken = True
+                self._refuse(job, guest, error, view.newest, newest, seconds)
                 continue
             self._on_execution(job.call, "mutation", guest, seconds)
             if accepted is not None:
+                newest = accepted
                 view = View(view.begin_ts, view.over | {accepted.ts})
-                self._finish(job, guest, accepted.ts, waits_for=accepted)
-            else:
-                newest = self._committer.overlay()
-                waits_for = newest[-1] if newest and view.over else None
-                self._finish(job, guest, view.newest, waits_for=waits_for)
+            self._finish(job, guest, view.newest, waits_for=newest)
+        self._queue.put_back(broken)
 
     def _judge(
         self, job: Job, call: frames.Call, guest: GuestOutcome, view: View, code: CodeVersion
@@ -259,11 +230,15 @@ class Mutations:
             # What it says is what it saw: it must still stand.
             self._committer.check(view, guest.reads, code.hash)
             return None
-        record = MutationRecord(job.call, call, guest, code, job.attempt)
-        rows = self._idempotency.rows(job.idempotency, guest) if job.idempotency is not None else None
-        proposal = Proposal(view, guest.reads, guest.writes, code.hash, record=record.pack)
-        if rows is not None:
-            proposal = attrs.evolve(proposal, rows=rows)
+        proposal = Proposal(
+            view,
+            guest.reads,
+            guest.writes,
+            code.hash,
+            record=MutationRecord(job.call, call, guest, code, job.attempt).pack,
+            rows=no_rows if job.idempotency is None else self._idempotency.rows(job.idempotency, guest),
+            packed_writes=guest.raw.writes,
+        )
         return self._committer.accept(proposal)
 
     def _frame(self, job: Job) -> frames.Call:
@@ -284,27 +259,46 @@ class Mutations:
 
     def _again(self, job: Job, overtaken: Overtaken) -> None:
         """Queue the job again: after a pause, or exclusively when only one attempt is left."""
+        if overtaken.conflict_ts is None:
+            # Nobody was in the way: what it had seen was taken back, or it ran for too long.
+            self._queue.put_back([job])
+            return
         self.conflicts += 1
         job.attempt += 1
-        self._hot_until[job.call.path] = self._clock.monotonic() + HOT_FOR_S
-        assert self._nursery is not None
-        if job.attempt >= self._attempts_max(job) - 1:
-            job.exclusive = True
-            self._queue.append(job)
-            self._notify()
+        self._queue.mark_hot(job.call.path)
+        if self._queue.is_exclusive(job):
+            self._queue.put(job)
         else:
+            assert self._nursery is not None
             self._nursery.start_soon(self._pause, job)
-
-    def _attempts_max(self, job: Job) -> int:
-        code = self._code()
-        spec = code.functions.get(job.call.path) if code is not None else None
-        return ATTEMPTS if spec is None or spec.retries is None else spec.retries + 1
 
     async def _pause(self, job: Job) -> None:
         ceiling = min(BACKOFF_INITIAL_S * 2 ** (job.attempt - 1), BACKOFF_MAX_S)
         await trio.sleep(ceiling * self._chance.uniform())
-        self._queue.append(job)
+        self._queue.put(job)
         self._notify()
+
+    def _refuse(
+        self,
+        job: Job,
+        guest: GuestOutcome,
+        error: StoreError,
+        ts: Timestamp,
+        newest: Accepted | None,
+        seconds: float,
+    ) -> None:
+        """Settle a job whose writes the store does not take."""
+        if isinstance(error, UniqueConflict):
+            failed = guest.failed_with(f"Uncaught UniqueViolated: {error}\n", "UniqueViolated")
+            self._on_execution(job.call, "mutation", failed, seconds)
+            self._finish(job, failed, ts, waits_for=newest)
+        elif isinstance(error, InvalidCommit):
+            # An honest worker checks what it writes; this one has been taken over, or is wrong.
+            _log.error("a worker proposed what cannot be committed, for %s: %s", job.call.path, error)
+            self._on_execution(job.call, "mutation", lost("protocol"), seconds)
+            self._settle_lost(job, lost("protocol"))
+        else:
+            self._settle_fault(job, BackendFault("StoreRefused", str(error), transient=True))
 
     def _finish(self, job: Job, guest: GuestOutcome, ts: Timestamp, waits_for: Accepted | None) -> None:
         """Settle `job` with what the guest gave, once what it saw and wrote is durable."""
@@ -312,19 +306,20 @@ class Mutations:
         if waits_for is None:
             self._settle(job, outcome)
         else:
-            assert self._nursery is not None
-            self._nursery.start_soon(self._settle_when_durable, job, outcome, waits_for)
+            waits_for.durable.when_settled(partial(self._settle_after, waits_for, job, outcome))
 
-    async def _settle_when_durable(self, job: Job, outcome: MutationOutcome, waits_for: Accepted) -> None:
-        try:
-            await waits_for.durable.wait()
-        except BackendFault as fault:
-            self._settle_fault(job, fault)
-        else:
+    def _settle_after(self, accepted: Accepted, job: Job, outcome: MutationOutcome) -> None:
+        fault = accepted.durable.error
+        if job.done.is_settled:
+            return  # the engine was cut off meanwhile
+        if fault is None:
             self._settle(job, outcome)
+        else:
+            assert isinstance(fault, BackendFault), fault
+            self._settle_fault(job, fault)
 
-    def _settle_lost(self, job: Job, lost: Lost) -> None:
-        failure = Failure(f"{lost.message}\n", kind=lost.code)
+    def _settle_lost(self, job: Job, ended: Lost) -> None:
+        failure = Failure(f"{ended.message}\n", kind=ended.code)
         self._settle(job, MutationOutcome(self._committer.head_ts, None, b"null", (), failure))
 
     def _settle(self, job: Job, outcome: MutationOutcome) -> None:
@@ -336,7 +331,7 @@ class Mutations:
         job.done.fail(fault)
 
     def _unlist(self, job: Job) -> None:
-        self._unsettled -= 1
+        del self._unsettled[job]
         if job.idempotency is not None:
             self._idempotency.end(job.idempotency)
         if self._closing:

@@ -2,7 +2,8 @@
 
 Executions queue up while the lanes are busy; a lane takes what has queued for the
 same snapshot. Queries share nothing and cannot conflict, so a lane is nothing but a
-bound on how many workers reruns may occupy.
+bound on how many workers reruns may occupy. Slow functions travel alone, and one lane
+never takes them, so that quick ones always get through.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.guest_outcomes import pack_claims
+from engine.pace import Pace
 from engine.promise import Promise
 from engine.queries import QueryKey, QueryRun
-from engine.runner import Lost, OnExecution, Runner
+from engine.runner import BatchLost, Lost, OnExecution, Runner
 from sandbox import frames
 from storage import Timestamp
 
-LANES: Final = 2
+LANES: Final = 3
+QUICK_LANE: Final = 0  # takes no slow queries
 BATCH_MAX: Final = 16  # a bound on how long the first of a message waits for the last
 CPU_PER_CALL_S: Final = 1.0  # backstops of sandbox-threat-model 7
 WALL_PER_BATCH_S: Final = 5.0
 NOT_READY: Final = "Could not find public function for {path!r}: no code has been pushed yet."
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Request:
     call: Call
     key: QueryKey
     ts: Timestamp
-    done: Promise[QueryRun]
+    done: Promise[QueryRun] = attrs.field(factory=Promise)
+    is_wanted: bool = True  # until the task that asked is cancelled
 
 
 @attrs.define(eq=False)
@@ -47,39 +51,76 @@ class QueryLanes:
     _chance: Chance
     _code: Callable[[], CodeVersion | None]
     _on_execution: OnExecution
-    _queue: deque[_Request] = attrs.field(factory=deque, init=False)
+    _pace: Pace = attrs.field(init=False)
+    _quick: deque[_Request] = attrs.field(factory=deque, init=False)
+    _slow: deque[_Request] = attrs.field(factory=deque, init=False)
     _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _unsettled: dict[_Request, None] = attrs.field(factory=dict, init=False)
+    _is_over: bool = attrs.field(default=False, init=False)
     messages: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self._code)
 
     async def run_query(self, call: Call, key: QueryKey, ts: Timestamp) -> QueryRun:
         """Execute one query on the snapshot at `ts`. Raises `BackendFault` when no worker could."""
-        request = _Request(call, key, ts, Promise())
-        self._queue.append(request)
+        if self._is_over:
+            raise _shutting_down()
+        request = _Request(call, key, ts)
+        self._unsettled[request] = None
+        (self._quick if self._pace.is_quick(call.path) else self._slow).append(request)
         self._arrived.set()
-        return await request.done.wait()
+        try:
+            return await request.done.wait()
+        finally:
+            request.is_wanted = False
+            del self._unsettled[request]
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(LANES):
-                nursery.start_soon(self._serve)
+        try:
+            async with trio.open_nursery() as nursery:
+                for lane in range(LANES):
+                    nursery.start_soon(self._serve, lane)
+        finally:
+            self._is_over = True
+            for request in list(self._unsettled):
+                if not request.done.is_settled:
+                    request.done.fail(_shutting_down())
 
-    async def _serve(self) -> None:
+    async def _serve(self, lane: int) -> None:
         while True:
-            batch = self._take()
+            batch = self._take(lane)
             if batch:
                 await self._run_batch(batch)
             else:
-                self._arrived = trio.Event()
+                self._arrived = trio.Event() if self._arrived.is_set() else self._arrived
                 await self._arrived.wait()
 
-    def _take(self) -> list[_Request]:
+    def _take(self, lane: int) -> list[_Request]:
+        for queue in (self._quick, self._slow):
+            while queue and not queue[0].is_wanted:
+                queue.popleft()
+        if self._slow and lane != QUICK_LANE:
+            return [self._slow.popleft()]
         batch: list[_Request] = []
-        while self._queue and len(batch) < BATCH_MAX and (not batch or self._queue[0].ts == batch[0].ts):
-            batch.append(self._queue.popleft())
+        while self._quick and len(batch) < BATCH_MAX:
+            if batch and self._quick[0].ts != batch[0].ts:
+                break
+            request = self._quick.popleft()
+            if request.is_wanted:
+                batch.append(request)
         return batch
 
     async def _run_batch(self, batch: list[_Request]) -> None:
+        try:
+            await self._run_together(batch)
+        except BatchLost:
+            for request in batch:
+                await self._run_together([request])
+
+    async def _run_together(self, batch: list[_Request]) -> None:
+        """Run `batch` in one message and settle it. Raises `BatchLost`, with nothing settled."""
         code = self._code()
         if code is None:
             for request in batch:
@@ -102,18 +143,16 @@ class QueryLanes:
             for request in batch:
                 request.done.fail(fault)
             return
-        except trio.Cancelled:
-            for request in batch:
-                request.done.fail(BackendFault("ShuttingDown", "the server is shutting down", transient=True))
-            raise
         seconds = (self._clock.monotonic() - started) / len(batch)
         for request, result in zip(batch, results, strict=True):
             self._on_execution(request.call, "query", result, seconds)
             if isinstance(result, Lost):
+                self._pace.note_lost(request.call.path)
                 failure = Failure(f"{result.message}\n", kind=result.code)
                 outcome = QueryOutcome(request.ts, None, b"null", (), None, failure, result.kind.encode())
                 request.done.keep(QueryRun(outcome, None))
             else:
+                self._pace.note(request.call.path, result.steps)
                 run = QueryRun(
                     result.as_query(request.ts), result.reads, "time" in result.observed, result.bucket_s
                 )
@@ -131,3 +170,7 @@ class QueryLanes:
             journal=request.key.journal,
             internal=request.key.internal,
         )
+
+
+def _shutting_down() -> BackendFault:
+    return BackendFault("ShuttingDown", "the server is shutting down", transient=True)

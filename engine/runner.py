@@ -4,8 +4,8 @@ Between a caller that thinks in snapshots and code versions and a pool that thin
 in processes: picks a worker, gives it the code it lacks, pins the LMDB snapshot it
 will read, and turns the death of a worker into the outcome of one call. A worker
 that cannot serve a request for a reason of its own (its map is outgrown, say) is
-replaced and the request repeated; a batch that killed its worker is run again call
-by call, so that a good call never pays for its neighbour.
+replaced and the request repeated. A batch that killed its worker goes back to the
+caller, who runs its calls one by one, so that a good call never pays for its neighbour.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from sandbox.frames import (
     Call,
     Loaded,
     LoadFailed,
-    ProtocolViolation,
     Ran,
     Refused,
     Run,
     Syscall,
     SyscallReply,
 )
-from sandbox.pool import LeasedWorker, Pool, PoolFailed, WorkerLost
+from sandbox.pool import DeathKind, LeasedWorker, Pool, PoolFailed, WorkerLost
 from storage import Store, StoreError, Timestamp
 from tidewell.errors import TidewellError
 
@@ -41,7 +40,7 @@ REPLACEMENTS_MAX: Final = (
 
 OnSyscall = Callable[[Syscall], Awaitable[SyscallReply]]
 
-_LOST: Final = {
+_LOST: Final[dict[DeathKind, tuple[str, str]]] = {
     "memory": ("OutOfMemory", "OutOfMemory: the function used more memory than its worker may have (64 MiB)"),
     "cpu": ("System", "TimedOut: the function used more processor time than the host allows"),
     "wall": ("System", "TimedOut: the function ran longer than the host allows"),
@@ -55,9 +54,27 @@ _LOST: Final = {
 class Lost:
     """A call whose worker died. It has no outcome; nothing it did is kept or cached."""
 
-    kind: str  # of sandbox-threat-model 7: memory, cpu, wall, crash, security, protocol
+    kind: DeathKind
     code: str  # error code for the client
     message: str
+
+
+def lost(kind: DeathKind) -> Lost:
+    return Lost(kind, *_LOST[kind])
+
+
+@attrs.define(eq=False)
+class BatchLost(Exception):
+    """The worker of several calls died, and which of them it died of is not known. None has an outcome."""
+
+    kind: DeathKind
+
+
+@attrs.frozen
+class _Budget:
+    wall_s: float
+    cpu_s: float
+    on_syscall: OnSyscall | None
 
 
 # (call, kind of function, how it ended, seconds) of every execution, for the function log.
@@ -83,74 +100,69 @@ class Runner:
     ) -> list[GuestOutcome | Lost]:
         """Run `calls` one after another in one worker, on the snapshot at `begin_ts` with `overlay` over it.
 
+        Mutations see the writes of the calls before them that succeeded.
+
         Raises:
+          BatchLost: the worker died of one of several calls.
           BackendFault: no worker could be had.
         """
+        frame = Run(
+            code=code.hash,
+            begin_ts=begin_ts,
+            txn_id=0,
+            overlay=list(overlay),
+            calls=list(calls),
+            production=self.production,
+        )
+        budget = _Budget(wall_s, cpu_s, on_syscall)
         try:
-            return list(await self._run_once(code, calls, begin_ts, list(overlay), wall_s, cpu_s, on_syscall))
+            for _ in range(REPLACEMENTS_MAX):
+                outcomes = await self._attempt(code, frame, budget)
+                if outcomes is not None:
+                    return list(outcomes)
         except PoolFailed as failure:
             raise BackendFault("NoWorker", f"no worker can be started: {failure}", transient=True) from None
-        except WorkerLost as lost:
-            if len(calls) == 1:
-                error_code, message = _LOST[lost.kind]
-                return [Lost(lost.kind, error_code, message)]
-        # Which call of the batch did it is not known. Alone, each sees no writes of the others; the
-        # committer finds out whether that matters, as it does for any call that ran beside another.
-        results: list[GuestOutcome | Lost] = []
-        for call in calls:
-            results += await self.run(
-                code,
-                [call],
-                begin_ts=begin_ts,
-                overlay=overlay,
-                wall_s=wall_s,
-                cpu_s=cpu_s,
-                on_syscall=on_syscall,
-            )
-        return results
-
-    async def _run_once(
-        self,
-        code: CodeVersion,
-        calls: Sequence[Call],
-        begin_ts: Timestamp,
-        overlay: list[bytes],
-        wall_s: float,
-        cpu_s: float,
-        on_syscall: OnSyscall | None,
-    ) -> list[GuestOutcome]:
-        for _ in range(REPLACEMENTS_MAX):
-            async with self._pool.lease(code.hash) as worker:
-                await self._give_code(worker, code)
-                with self._store.pin() as pin:
-                    reply = await worker.request(
-                        Run(
-                            code=code.hash,
-                            begin_ts=begin_ts,
-                            txn_id=pin.txn_id,
-                            overlay=overlay,
-                            calls=list(calls),
-                            production=self.production,
-                        ),
-                        wall_s=wall_s,
-                        cpu_s=cpu_s,
-                        on_syscall=on_syscall,
-                    )
-                    is_torn = pin.lost and on_syscall is None  # an action reads nothing in its worker
-                if is_torn:
-                    worker.retire()
-                    continue
-                if isinstance(reply, Ran):
-                    try:
-                        if len(reply.outcomes) != len(calls):
-                            raise ProtocolViolation(f"{len(reply.outcomes)} outcomes of {len(calls)} calls")
-                        return [read_outcome(outcome) for outcome in reply.outcomes]
-                    except (TidewellError, StoreError, ProtocolViolation) as error:
-                        worker.condemn(str(error))
-                        raise WorkerLost("protocol", str(error)) from None
-                assert isinstance(reply, Refused), reply
-                worker.retire()
+        except WorkerLost as death:
+            if len(calls) > 1:
+                raise BatchLost(death.kind) from None
+            return [lost(death.kind)]
         raise BackendFault("NoWorker", "no worker could serve the call", transient=True)
+
+    async def _attempt(self, code: CodeVersion, frame: Run, budget: _Budget) -> list[GuestOutcome] | None:
+        """Run a frame in some worker; None if another worker has to. Raises `WorkerLost`."""
+        async with self._pool.lease(code.hash) as worker:
+            await self._give_code(worker, code)
+            if frame.calls[0].kind == "action":
+                # It reads nothing, and may run for so long that its pin would make the file grow.
+                return await self._request(worker, frame, budget)
+            with self._store.pin() as pin:
+                frame.txn_id = pin.txn_id
+                try:
+                    outcomes = await self._request(worker, frame, budget)
+                except WorkerLost:
+                    if not pin.lost:
+                        raise
+                    outcomes = None
+                if pin.lost:
+                    # The file was mapped anew meanwhile: pages the worker has read may have been written
+                    # over. What it says, or died of, is no fact about the calls.
+                    worker.retire()
+                    return None
+            return outcomes
+
+    async def _request(self, worker: LeasedWorker, frame: Run, budget: _Budget) -> list[GuestOutcome] | None:
+        reply = await worker.request(
+            frame, wall_s=budget.wall_s, cpu_s=budget.cpu_s, on_syscall=budget.on_syscall
+        )
+        if isinstance(reply, Ran):
+            try:
+                return [read_outcome(outcome) for outcome in reply.outcomes]
+            except (TidewellError, StoreError) as error:
+                worker.condemn(str(error))
+                raise WorkerLost("protocol", str(error)) from None
+        assert isinstance(reply, Refused), reply
+        worker.retire()
+        return None
 
     async def _give_code(self, worker: LeasedWorker, code: CodeVersion) -> None:
         if worker.loaded_code == code.hash:
