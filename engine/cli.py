@@ -14,6 +14,7 @@ from engine.app_folder import InvalidAppFolder
 from engine.dev import DevOptions, run_dev
 from engine.report import Report
 from engine.server import CannotListen
+from engine.store_commands import COMMANDS
 from sandbox.doctor import examine
 from sandbox.pool import PoolFailed
 from storage import StoreError
@@ -88,6 +89,10 @@ def doctor() -> None:
         f"{len(diagnosis.attempts)} attempts to get out were all stopped; workers serve here.",
         highlight=False,
     )
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
