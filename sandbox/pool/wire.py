@@ -21,6 +21,10 @@ from sandbox.frames import (
 from sandbox.pool.process import WorkerProcess
 
 _READ_BYTES: Final = 64 * 1024
+# An honest worker writes a frame at once, and the kernel cuts it into pieces of kilobytes. One that
+# sends byte after byte would have the engine wake up for each.
+_READS_MIN: Final = 64
+_READ_BYTES_MIN: Final = 512
 
 
 class Closed(Exception):
@@ -67,6 +71,7 @@ class Wire:
         buffer = bytearray(self._rest)
         self._rest = b""
         length: int | None = None
+        reads = 0
         while True:
             if length is None and len(buffer) >= LENGTH.size:
                 length = LENGTH.size + body_length(bytes(buffer[: LENGTH.size]))
@@ -83,6 +88,9 @@ class Wire:
             if not piece:
                 raise Closed
             buffer += piece
+            reads += 1
+            if reads > _READS_MIN + len(buffer) // _READ_BYTES_MIN:
+                raise ProtocolViolation(f"{len(buffer)} bytes in {reads} pieces")
 
     async def _wait(self, how: Callable[[socket], Awaitable[None]]) -> None:
         """Wait for the channel. Whoever buries the process closes the channel, and that ends the wait."""

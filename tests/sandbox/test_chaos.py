@@ -287,6 +287,7 @@ async def test_good_calls_are_answered_whatever_happens_beside_them(
 ) -> None:
     caplog.set_level("CRITICAL", logger="tidewell.sandbox")  # thousands of events are expected
     before = set(descendants(os.getpid()))
+    descriptors = len(os.listdir("/proc/self/fd"))
     with Store.open(tmp_path / "store", sync=False) as store:
         pool = WorkerPool(
             entry="chaos_entry:serve_chaos",
@@ -322,6 +323,7 @@ async def test_good_calls_are_answered_whatever_happens_beside_them(
     assert chaos.hostile > 100
     assert grown < GROWTH_BYTES_MAX, f"the engine grew by {grown} bytes"
     assert set(descendants(os.getpid())) <= before
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
     print(
         f"{chaos.calls} calls, {chaos.answered} of good functions answered, {chaos.hostile} hostile, "
         f"{len(chaos.killed)} workers killed and {chaos.lost_to_kills} requests with them, "

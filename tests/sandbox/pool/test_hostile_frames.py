@@ -132,7 +132,7 @@ async def native_pool(**settings: Any) -> AsyncIterator[WorkerPool]:
 async def outcome_of(pool: WorkerPool, payload: str, args: Any) -> str:
     async with pool.lease() as worker:
         try:
-            await worker.request(run_frame(payload, args), wall_s=1.0)
+            await worker.request(run_frame(payload, args), wall_s=30.0, cpu_s=10.0)
         except WorkerLost as lost:
             return lost.kind
         return "answered"
@@ -149,6 +149,14 @@ async def test_hostile_frames_cost_the_worker_and_nothing_else() -> None:
 async def test_reply_in_pieces_is_a_reply() -> None:
     async with native_pool() as pool:
         assert await outcome_of(pool, "write_raw_and_wait", GOOD) == "answered"
+
+
+async def test_dripping_reply_is_cut_off() -> None:
+    async with native_pool() as pool:
+        async with pool.lease() as worker:
+            with pytest.raises(WorkerLost, match="pieces"):
+                await worker.request(run_frame("drip", GOOD * 3), wall_s=30.0, cpu_s=30.0)
+        assert await outcome_of(pool, "facts", None) == "answered"
 
 
 async def test_frame_that_ends_early_is_a_crash() -> None:
