@@ -247,15 +247,6 @@ def write_raw_and_end(data: bytes) -> None:
 
 
 @payload
-def drip(data: bytes) -> int:
-    """Byte after byte, each with time for the engine to wake up."""
-    for byte in data:
-        os.write(0, bytes([byte]))
-        sum(1 for _ in range(20_000))
-    return len(os.read(0, 1))
-
-
-@payload
 def flood(_: Any) -> None:
     data = struct.pack(">I", 60 * MIB) + bytes(60 * MIB)
     view = memoryview(data)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 from harness import ENTRIES, run_frame
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from sandbox.frames import (
     FRAME_BYTES_MAX,
     LENGTH,
     Broken,
+    FromWorker,
     Loaded,
     Outcome,
     Ping,
@@ -36,6 +38,8 @@ from sandbox.frames import (
 )
 from sandbox.pool import WorkerLost, WorkerPool
 from sandbox.pool.exchange import check_reply, check_syscall
+from sandbox.pool.process import WorkerProcess
+from sandbox.pool.wire import Wire
 from tidewell.values import pack
 
 
@@ -151,12 +155,36 @@ async def test_reply_in_pieces_is_a_reply() -> None:
         assert await outcome_of(pool, "write_raw_and_wait", GOOD) == "answered"
 
 
-async def test_dripping_reply_is_cut_off() -> None:
-    async with native_pool() as pool:
-        async with pool.lease() as worker:
-            with pytest.raises(WorkerLost, match="pieces"):
-                await worker.request(run_frame("drip", GOOD * 3), wall_s=30.0, cpu_s=30.0)
-        assert await outcome_of(pool, "facts", None) == "answered"
+async def drip(data: bytes, piece: int) -> FromWorker | ProtocolViolation:
+    """Receive `data` in pieces, each waited for by itself; return the frame or the violation."""
+    ours, its = socket.socketpair()
+    ours.setblocking(False)
+    with ours, its:
+        wire = Wire(WorkerProcess(1, ours, -1, -1, 300))
+
+        async def send() -> None:
+            for start in range(0, len(data), piece):
+                its.send(data[start : start + piece])
+                await trio.testing.wait_all_tasks_blocked()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            try:
+                received: FromWorker | ProtocolViolation = await wire.receive()
+            except ProtocolViolation as violation:
+                received = violation
+            nursery.cancel_scope.cancel()
+    return received
+
+
+async def test_reply_byte_after_byte_is_cut_off() -> None:
+    received = await drip(ran(log_lines=["x" * 200]), piece=1)
+    assert isinstance(received, ProtocolViolation)
+    assert "pieces" in str(received)
+
+
+async def test_reply_in_pieces_as_the_kernel_cuts_them_is_taken() -> None:
+    assert isinstance(await drip(ran(value=pack("x" * 200_000)), piece=4_096), Ran)
 
 
 async def test_frame_that_ends_early_is_a_crash() -> None:
