@@ -31,6 +31,7 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Committer
+from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES as MUTATION_LANES
 from engine.mutations import Mutations
@@ -47,7 +48,6 @@ from storage import Store, Timestamp, WriteLog
 WORKER_ENTRY: Final = "engine.guest:serve_guest"
 WORKERS: Final = MUTATION_LANES + QUERY_LANES + 1  # and one for a push
 ACTION_WORKERS: Final = ACTIONS_MAX * ACTION_DEPTH_MAX  # a bound, not a number that is started
-SWEEP_INTERVAL_S: Final = 3600.0  # of old idempotency rows
 
 
 def _worker_pool(argument: str, size: int, clock: Clock) -> Pool:
@@ -75,13 +75,12 @@ class Deployment:
     redacted: bool
     _pools: tuple[Pool, ...]
     _committer: Committer
-    _idempotency: Idempotency
     mutations: Mutations
     queries: Queries
     _query_lanes: QueryLanes
     _actions: Actions
     _pusher: Pusher
-    _clock: Clock
+    _housekeeping: Housekeeping
     code: CodeVersion | None
 
     # ---- as a backend ---------------------------------------------------------------
@@ -125,7 +124,7 @@ class Deployment:
                     await helpers.start(pool.run)
                 helpers.start_soon(self._query_lanes.run)
                 helpers.start_soon(self.queries.run_timers)
-                helpers.start_soon(self._sweep)
+                helpers.start_soon(self._housekeeping.run)
                 async with trio.open_nursery() as writers:
                     writers.start_soon(self._committer.run)
                     task_status.started()
@@ -145,13 +144,6 @@ class Deployment:
         for pool in self._pools:
             pool.retire_all()
         self.queries.switch_code(ts)
-
-    async def _sweep(self) -> None:
-        """Remove idempotency rows that are past their time, a bounded step at a time."""
-        while True:
-            await trio.sleep(SWEEP_INTERVAL_S)
-            while rows := self._idempotency.expired_rows(self._clock.now_ns()):
-                await self._committer.write_rows(rows)
 
 
 def open_deployment(
@@ -229,13 +221,12 @@ def _assemble(
         redacted=production,
         pools=(pool, action_pool),
         committer=committer,
-        idempotency=idempotency,
         mutations=mutations,
         queries=queries,
         query_lanes=query_lanes,
         actions=actions,
         pusher=pusher,
-        clock=clock,
+        housekeeping=Housekeeping(store, committer, idempotency, clock, seams.run_blocking),
         code=code,
     )
     return deployment
