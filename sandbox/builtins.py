@@ -208,10 +208,15 @@ class Builtins(HostObject):
     def _isinstance(self, value: Any, classes: Any, /) -> bool:
         if type(classes) is Face:
             return isinstance(value, classes._kinds)
+        self._structure.measure(classes)
         return isinstance(value, kinds_of(classes))
 
     def _issubclass(self, value: Any, classes: Any, /) -> bool:
-        return issubclass(kinds_of(value)[0], kinds_of(classes))
+        self._structure.measure(classes)
+        if type(value) is tuple:
+            raise TypeError("issubclass() arg 1 must be a class")
+        kinds = kinds_of(value)
+        return bool(kinds) and issubclass(kinds[0], kinds_of(classes))
 
     # ---- constructors ------------------------------------------------------------
 
@@ -272,11 +277,7 @@ class Builtins(HostObject):
         return result
 
     def _from_bytes(self, data: Any, byteorder: Any = "big", *, signed: Any = False) -> int:
-        if type(data) is not bytes:
-            data = self._bytes(self._structure.listed(data))
-        if len(data) * 8 > policy.INTEGER_BITS_MAX:
-            raise OverflowError(f"an integer of more than {policy.INTEGER_BITS_MAX} bits")
-        return whole(int.from_bytes(data, byteorder, signed=bool(signed)))
+        return self._methods.from_bytes(data, byteorder, signed=signed)
 
     def _fromhex(self, text: Any) -> bytes:
         if type(text) is not str:

@@ -8,12 +8,13 @@ a dataclass compares and shows is done by methods of the host.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
-from sandbox import policy
+from sandbox import costs, policy
 
 _CLASS_KEYS = frozenset(
     {"__module__", "__qualname__", "__doc__", "__init__", "__firstlineno__", "_token_", "_fields_"}
@@ -83,7 +84,9 @@ class ShapeMaker:
     make: Callable[[str, dict[str, Any]], Any]
 
 
-def make_class(allowed_bases: frozenset[type], resolve: Callable[[Any], Any]) -> Callable[..., Any]:
+def make_class(
+    allowed_bases: frozenset[type], resolve: Callable[[Any], Any], charge: Callable[[int], None]
+) -> Callable[..., Any]:
     """Return the hook that class statements call as their metaclass.
 
     Args:
@@ -91,6 +94,7 @@ def make_class(allowed_bases: frozenset[type], resolve: Callable[[Any], Any]) ->
     """
 
     def build(name: str, bases: tuple[Any, ...], body: dict[str, Any], **keywords: Any) -> Any:
+        charge(costs.CLASS)
         real: list[type] = []
         for base in bases:
             base = resolve(base)
@@ -133,7 +137,7 @@ def super_method(token: str, receiver: Any, name: str) -> Any:
     for cls in rest:
         if is_guest_class(cls) and name in cls.__dict__:
             found = cls.__dict__[name]
-            return found.__get__(receiver) if callable(found) and not is_guest_class(found) else found
+            return types.MethodType(found, receiver) if type(found) is types.FunctionType else found
     if name == "__init__":
         if isinstance(receiver, Exception):
             base = next(cls for cls in rest if not is_guest_class(cls))

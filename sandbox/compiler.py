@@ -46,6 +46,8 @@ FILENAME_PREFIX: Final = "<guest>/"
 CACHE_TAG: Final = (
     f"{policy.DIGEST}:{meter.COST_VERSION}:{sys.implementation.cache_tag}:{sys.hexversion:x}".encode()
 )
+FINALLY_NODES_MAX: Final = 200_000
+_LEAVING: Final = (ast.Return, ast.Break, ast.Continue)
 _CONTAINERS: Final = frozenset(
     {"list", "dict", "tuple", "set", "frozenset", "Optional", "Union", "NotRequired"}
 )
@@ -107,8 +109,10 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
             f"the file is larger than {policy.SOURCE_BYTES_MAX // 1024} KiB; split it", filename, 0, 0
         )
     inner = FILENAME_PREFIX + filename
+    source = source.removeprefix("\ufeff")
     tree = ast.parse(source, inner, "exec", type_comments=False)
     _check_size(tree, filename)
+    _check_finally(tree, filename)
     bound = _bound_names(tree)
     transformer = Transformer(bound)
     functions = tuple((node.name, node.lineno) for node in tree.body if isinstance(node, ast.FunctionDef))
@@ -138,6 +142,23 @@ def _check_size(tree: ast.Module, filename: str) -> None:
         if count > policy.NODES_MAX:
             raise CompileError("the file is too large; split it", filename, 0, 0)
         level = [child for node in level for child in ast.iter_child_nodes(node)]
+
+
+def _check_finally(tree: ast.Module, filename: str) -> None:
+    """The compiler writes a `finally` out once per way of leaving its `try`, and again inside another."""
+    total = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and node.finalbody:
+            ways = 2 + sum(
+                isinstance(part, _LEAVING) for statement in node.body for part in ast.walk(statement)
+            )
+            parts = [part for statement in node.finalbody for part in ast.walk(statement)]
+            depth = sum(isinstance(part, ast.Try) and bool(part.finalbody) for part in parts)
+            total += ways * len(parts) * 2 ** min(depth, 20)
+            if depth > 3 or total > FINALLY_NODES_MAX:
+                raise CompileError(
+                    "finally blocks are too large or nested too deeply", filename, node.lineno, 1
+                )
 
 
 def _bound_names(tree: ast.Module) -> frozenset[str]:

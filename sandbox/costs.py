@@ -15,6 +15,7 @@ COPY_ITEMS: Final = 16  # items copied per step
 INTEGER_BITS: Final = 256  # per step, linear work; products charge the product of both
 ENTRY: Final = 1  # a function, a lambda, a handler, a test of `while`, an item
 HASH_BYTES: Final = 64  # hashed per step
+CLASS: Final = 100  # a class statement, a namedtuple
 JSON_NODE: Final = 1  # value encoded or decoded
 SORT_COMPARISON: Final = 1  # n * log2(n) of them are charged
 

@@ -59,6 +59,13 @@ def is_constant(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant)
 
 
+def is_literal(node: ast.expr) -> bool:
+    """Whether `node` is a constant or a tuple of constants."""
+    if isinstance(node, ast.Tuple):
+        return all(isinstance(item, ast.Constant) for item in node.elts)
+    return isinstance(node, ast.Constant)
+
+
 class ExpressionTransformer(PolicyTransformer):
     mode = Mode.LOCAL  # whether and how guards may be written out in place
     integers: frozenset[str] = frozenset()  # local names that only hold integers
@@ -166,7 +173,10 @@ class ExpressionTransformer(PolicyTransformer):
         if isinstance(index, ast.Slice):
             node.value = call("_slices_", node.value, at=node.value)
         else:
-            node.value = self.writable_items(node.value)
+            if isinstance(node.ctx, ast.Del):
+                node.value = call("_deletable_", node.value, at=node.value)
+            else:
+                node.value = self.writable_items(node.value)
             node.slice = self.key(index)
         return node
 
@@ -195,6 +205,19 @@ class ExpressionTransformer(PolicyTransformer):
         ):
             return self.super_call(node, func, func.value)
         if (
+            isinstance(func, ast.Attribute)
+            and func.attr in policy.EDGE_ATTRIBUTES
+            and node.args
+            and is_literal(node.args[0])
+            and self.mode is not Mode.CALL
+        ):
+            func.value = self.visit(func.value)
+            node.func = Inliner(self.mode, func).text_method(func)
+            node.args = [self.visit(arg) for arg in node.args]
+            node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        elif isinstance(func, ast.Attribute) and func.attr == "pop" and not node.args and not node.keywords:
+            func.value = self.visit(func.value)
+        elif (
             isinstance(func, ast.Attribute)
             and func.attr in policy.KEYED_ATTRIBUTES
             and not any(isinstance(arg, ast.Starred) for arg in node.args)

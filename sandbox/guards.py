@@ -164,6 +164,12 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
             return value
         raise TypeError(f"items of a {_name(kind)} cannot be written")
 
+    def deletable(value: Any) -> Any:
+        """`del xs[i]` moves what comes after it."""
+        if type(value) is list:
+            charge(len(value) // costs.COPY_ITEMS)
+        return items(value)
+
     def slices(value: Any) -> Any:
         if type(value) is not list:
             raise TypeError(f"slices of a {_name(type(value))} cannot be written")
@@ -278,6 +284,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         "_subject_": subject,
         "_slice_": slice_,
         "_items_": items,
+        "_deletable_": deletable,
         "_slices_": slices,
         "_attributes_": attributes,
         "_key_": key,

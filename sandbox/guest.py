@@ -42,7 +42,7 @@ from sandbox.sets import FrozenSet, Set, SetMaker
 from sandbox.text import Texts
 
 INT_DIGITS_MAX: Final = 5_000  # an integer of INTEGER_BITS_MAX bits has 4,933 decimal digits
-RECURSION_LIMIT: Final = 4_000  # room for DEPTH_DEFAULT guest calls with the host's frames between them
+RECURSION_LIMIT: Final = 2_000  # room for DEPTH_DEFAULT guest calls with the host's frames between them
 
 ImportHook = Callable[[str], Any]
 Log = Callable[[str], None]
@@ -122,6 +122,7 @@ class GuestRuntime:
             **operators,
             "_getattr_": methods.load,
             "_set_": sets.make,
+            "_generator_": self.lazies.generator,
             "_type_": type,
             "_len_": len,
             "_int_": int,
@@ -134,7 +135,7 @@ class GuestRuntime:
             "_format_": self.texts.field,
             "_text_": self.texts.limit,
             "_import_": self._import,
-            "_class_": make_class(bases, base_of),
+            "_class_": make_class(bases, base_of, self.meter.charge),
             "_super_": super_method,
             "_named_": named,
             "_Exception_": Exception,
@@ -179,6 +180,10 @@ class GuestRuntime:
             self.meter.end("depth")
         except MemoryError:
             self.meter.end("memory")
+        except BaseException as error:
+            if self.meter.dead is not None and type(error) is not Terminated:
+                self.meter.end(self.meter.dead.kind)  # the guest covered it with an exception of his own
+            raise
         finally:
             missing = level - len(self.meter.frames)
             if missing > 0:
@@ -194,7 +199,10 @@ class GuestRuntime:
         scope = dict(namespace)
         self._guarded(exec, compiled.annotations, scope)
         table = scope["_annotations_"]
-        return {name: {key: real(value) for key, value in rows.items()} for name, rows in table.items()}
+        return {
+            name: {key: self._guarded(real, value) for key, value in rows.items()}
+            for name, rows in table.items()
+        }
 
     @contextmanager
     def nested(self) -> Iterator[None]:

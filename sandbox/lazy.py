@@ -17,6 +17,7 @@ from typing import Any
 from sandbox import policy
 from sandbox.meter import Meter
 
+_WIDE = 8  # sources pulled together for one step
 _GENERATOR = type(_ for _ in ())
 
 
@@ -36,11 +37,13 @@ class LazyEnumerate(enumerate):  # type: ignore[type-arg]
     __slots__ = ("_depth",)
 
 
-class LazyChain(itertools.chain):  # type: ignore[type-arg]
+class LazyWhole(itertools.islice):  # type: ignore[type-arg]
+    """All items of another iterator. Not a chain: that shows a constructor, `from_iterable`."""
+
     __slots__ = ("_depth",)
 
 
-LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyChain)
+LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyWhole)
 
 
 def depth_of(source: Any) -> int:
@@ -68,21 +71,39 @@ class Lazies:
         """`iter(source)`, a step for each item."""
         return self._deeper(LazyItems(source, self._units), source)
 
+    def metered(self, sources: tuple[Any, ...]) -> Any:
+        """Many sources take a step for each item of each: one pull would otherwise do the work of all."""
+        if len(sources) <= _WIDE:
+            return sources
+        return [LazyItems(source, self._units) for source in sources]
+
     def wrap(self, iterator: Any, *sources: Any) -> Any:
         """Return an iterator of the host as a guest may hold it."""
-        return self._deeper(LazyChain(iterator), *sources)
+        return self._deeper(LazyWhole(iterator, None), *sources)
+
+    def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a generator function of a guest, so that what it makes counts in the nesting of its arguments.
+
+        A tower of bare generators would be resumed, and freed, by recursion in C.
+        """
+
+        def start(*args: Any, **kwargs: Any) -> Any:
+            return self.wrap(function(*args, **kwargs), *args, *kwargs.values())
+
+        start.__name__ = function.__name__
+        return start
 
     def map(self, function: Callable[..., Any], *sources: Any) -> Any:
-        return self._deeper(LazyMap(function, *sources), *sources)
+        return self._deeper(LazyMap(function, *self.metered(sources)), *sources)
 
     def zip(self, *sources: Any, strict: bool = False) -> Any:
-        return self._deeper(LazyZip(*sources, strict=strict), *sources)
+        return self._deeper(LazyZip(*self.metered(sources), strict=strict), *sources)
 
     def enumerate(self, source: Any, start: int = 0) -> Any:
         return self._deeper(LazyEnumerate(source, start), source)
 
     def reversed(self, source: Any) -> Any:
-        return self._deeper(LazyChain(reversed(source)))
+        return self._deeper(LazyWhole(reversed(source), None))
 
     def filter(self, function: Callable[[Any], Any] | None, source: Any) -> Any:
         kept = filter(function, LazyItems(source, self._units))
@@ -90,4 +111,4 @@ class Lazies:
 
     def chain(self, *sources: Any) -> Any:
         self._charge(len(sources))
-        return self._deeper(LazyChain(*sources), *sources)
+        return self._deeper(LazyWhole(itertools.chain(*sources), None), *sources)

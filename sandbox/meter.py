@@ -45,6 +45,13 @@ _MESSAGES: Final[dict[TerminationKind, str]] = {
 }
 
 
+class Items(compress):  # type: ignore[type-arg]  # not generic at run time
+    """Items, each with a step. A class of our own, because the interpreter frees towers of those piecemeal;
+    towers of its own iterators it frees by recursion, and crashes."""
+
+    __slots__ = ()
+
+
 class _Spent:
     """What the chain yields from when nothing is left: raises on every pull, until released."""
 
@@ -83,7 +90,7 @@ class Meter:
         self._source = self._blocks()
         self.units: Iterator[int] = chain.from_iterable(self._source)
         self.step: Callable[[], int] = self.units.__next__
-        self.items: Callable[[Any], Iterator[Any]] = partial(compress, selectors=self.units)
+        self.items: Callable[[Any], Iterator[Any]] = partial(Items, selectors=self.units)
         self.frames: list[Callable[[], object]] = []
         self.enter = self.frames.pop  # `enter()()`: a step, or the end when calls are nested too deeply
         self.leave = self.frames.append  # `leave(step)`

@@ -17,7 +17,9 @@ from sandbox import costs, policy
 from sandbox.faces import Face
 from sandbox.guards import Structure
 from sandbox.meter import Meter
+from sandbox.sets import VIEWS
 
+_VALUES: Final = type({}.values())
 _TEXTS: Final = frozenset({str, bytes})
 CODECS: Final = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1"})
 _ERRORS: Final = frozenset({"strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace"})
@@ -84,6 +86,8 @@ class Methods:
             "translate": self._translate,
             "split": partial(self._split, "split"),
             "rsplit": partial(self._split, "rsplit"),
+            "startswith": partial(self._edge, "startswith"),
+            "endswith": partial(self._edge, "endswith"),
             "count": partial(self._scan, "count"),
             "find": partial(self._scan, "find"),
             "rfind": partial(self._scan, "rfind"),
@@ -96,17 +100,18 @@ class Methods:
             list: {
                 "extend": self._extend, "sort": self._sort, "index": self._list_scan("index"),
                 "count": self._list_scan("count"), "remove": self._list_scan("remove"),
-                "insert": self._linear("insert"), "reverse": self._linear("reverse"),
+                "insert": self._linear("insert"), "pop": self._linear("pop"), "clear": self._linear("clear"), "reverse": self._linear("reverse"),
                 "copy": self._linear("copy"),
             },
             tuple: {"index": self._list_scan("index"), "count": self._list_scan("count")},
             dict: {
-                "update": self._update, "get": self._keyed("get"), "pop": self._keyed("pop"),
+                "update": self._update, "clear": self._linear("clear"), "get": self._keyed("get"), "pop": self._keyed("pop"),
                 "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"),
                 "fromkeys": self._fromkeys_on,
             },
+            **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS, _VALUES)},
             range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
-            int: {"to_bytes": self._to_bytes},
+            int: {"to_bytes": self._to_bytes, "from_bytes": self._from_bytes_on},
         }  # fmt: skip
 
     def load(self, value: Any, name: str) -> Any:
@@ -116,17 +121,18 @@ class Methods:
             special = self.table[kind].get(name)
             if special is not None:
                 return partial(special, value)
-            size = len(value)
-            if size > costs.SCAN_BYTES:
-                self._charge(size // costs.SCAN_BYTES)
+            if len(value) > costs.COPY_BYTES:
+                return partial(self._reading, name, value)
             return getattr(value, name)
         methods = self.table.get(kind)
         if methods is not None:
             method = methods.get(name)
+            if method is not None and name == "mapping":
+                raise AttributeError(f"{kind.__name__}.mapping is not available in functions; use the dict")
             if method is not None:
                 return partial(method, value)
-        elif isinstance(value, int) and name == "to_bytes":
-            return partial(self._to_bytes, value)
+        elif isinstance(value, int) and name in self.table[int]:
+            return partial(self.table[int][name], value)
         return getattr(value, name)
 
     # ---- text --------------------------------------------------------------------
@@ -138,6 +144,16 @@ class Methods:
     def _scanned(self, value: Any) -> None:
         if len(value) > costs.SCAN_BYTES:
             self._charge(len(value) // costs.SCAN_BYTES)
+
+    def _reading(self, method: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """A method that reads its text once, charged at every call."""
+        self._scanned(value)
+        return getattr(value, method)(*args, **kwargs)
+
+    def _edge(self, method: str, value: Any, edge: Any, *bounds: Any) -> Any:
+        if type(edge) is tuple:
+            self._charge(len(edge))
+        return getattr(value, method)(edge, *bounds)
 
     def _join(self, value: Any, items: Any) -> Any:
         kind = type(value)
@@ -316,6 +332,12 @@ class Methods:
 
         return run
 
+    def _isdisjoint(self, value: Any, other: Any) -> bool:
+        return not any(self._structure.key(item) in value for item in self._meter.items(other))
+
+    def _no_mapping(self, value: Any) -> None:
+        """Views lead back to a proxy of their dict, which no guard knows."""
+
     def pairs(self, source: Any) -> dict[Any, Any]:
         """Return a dict of whatever `dict(source)` accepts."""
         if type(source) is dict:
@@ -343,6 +365,19 @@ class Methods:
         return self.fromkeys(source, value)
 
     # ---- numbers -----------------------------------------------------------------
+
+    def from_bytes(self, data: Any, byteorder: Any = "big", *, signed: Any = False) -> int:
+        if type(data) is not bytes:
+            items = self._structure.listed(data)
+            if not all(isinstance(item, int) for item in items):
+                raise TypeError("from_bytes() takes bytes or numbers")
+            data = bytes(items)
+        if len(data) * 8 > policy.INTEGER_BITS_MAX:
+            raise OverflowError(f"an integer of more than {policy.INTEGER_BITS_MAX} bits")
+        return int.from_bytes(data, byteorder, signed=bool(signed))
+
+    def _from_bytes_on(self, _value: int, *args: Any, **kwargs: Any) -> int:
+        return self.from_bytes(*args, **kwargs)
 
     def _to_bytes(self, value: int, length: Any = 1, byteorder: Any = "big", *, signed: Any = False) -> bytes:
         if type(length) is not int or length > policy.INTEGER_BITS_MAX:

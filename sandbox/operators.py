@@ -133,7 +133,7 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
     def power(a: Any, b: Any) -> Any:
         if isinstance(a, int) and isinstance(b, int):
             if b > 0:
-                bits = a.bit_length() * b
+                bits = (abs(a).bit_length() - 1) * b  # at least; at most as many again, for a moment
                 if bits > policy.INTEGER_BITS_MAX and a not in (0, 1, -1):
                     raise too_big()
                 if bits > costs.INTEGER_BITS:

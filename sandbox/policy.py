@@ -110,7 +110,7 @@ COSTED_ATTRIBUTES: Final = frozenset(
         # lists and tuples
         "extend sort index rindex count insert remove reverse copy "
         # dicts
-        "update fromkeys get setdefault pop popitem clear "
+        "update fromkeys get setdefault pop popitem clear isdisjoint mapping "
         # numbers
         "from_bytes to_bytes bit_count as_integer_ratio"
     )
@@ -119,12 +119,13 @@ COSTED_ATTRIBUTES: Final = frozenset(
 SCANNING_ATTRIBUTES: Final = frozenset(
     words(
         "split rsplit splitlines partition rpartition upper lower title capitalize casefold swapcase strip lstrip "
-        "rstrip find rfind index rindex count startswith endswith removeprefix removesuffix isalnum isalpha isascii "
+        "rstrip find rfind index rindex count removeprefix removesuffix isalnum isalpha isascii "
         "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper"
     )
 )
 # Called directly, these cost what they look like once their first argument is checked as a key.
-KEYED_ATTRIBUTES: Final = frozenset({"get", "setdefault", "pop"})
+KEYED_ATTRIBUTES: Final = frozenset({"get", "setdefault"})
+EDGE_ATTRIBUTES: Final = frozenset({"startswith", "endswith"})  # with a literal argument
 
 # ---- names -----------------------------------------------------------------------
 
@@ -335,7 +336,9 @@ def _digest() -> str:
         LAZY_DEPTH_MAX,
         sorted(DENIED_ATTRIBUTES),
         sorted(COSTED_ATTRIBUTES),
+        sorted(SCANNING_ATTRIBUTES),
         sorted(KEYED_ATTRIBUTES),
+        sorted(EDGE_ATTRIBUTES),
         sorted(REFUSED_NAMES),
         sorted(BUILTIN_TYPES),
         sorted(BUILTIN_FUNCTIONS),

@@ -106,6 +106,8 @@ class Transformer(ExpressionTransformer):
         self.integers = outer_integers
         self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body = outer
         node.body = self.metered(node, body, counted=not generator and not leaf)
+        if generator:
+            node.decorator_list.append(located(ast.Name("_generator_", ast.Load()), node))
         return node
 
     def metered(self, node: ast.FunctionDef, body: list[ast.stmt], *, counted: bool) -> list[ast.stmt]:

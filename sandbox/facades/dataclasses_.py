@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox import costs
 from sandbox.classes import FrozenGuestType, install, is_guest_class, is_guest_instance
 from sandbox.facades.base import Facade
 from sandbox.faces import Face
@@ -91,6 +92,7 @@ def _collect(cls: type, kw_only: bool) -> dict[str, FieldSpec]:
 def _decorate(runtime: GuestRuntime, cls: Any, options: dict[str, Any]) -> Any:
     if not is_guest_class(cls):
         raise TypeError("dataclass decorates a class of yours")
+    runtime.meter.charge(costs.CLASS)
     table = _collect(cls, bool(options.get("kw_only")))
     install(cls, "_dataclass_", table)
     names = tuple(table)

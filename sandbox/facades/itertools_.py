@@ -39,7 +39,13 @@ def build(runtime: GuestRuntime) -> Facade:
         return wrapped(batches(), iterable)
 
     def chain_from(iterable: Any) -> Any:
-        return wrapped(itertools.chain.from_iterable(items(iterable)), iterable)
+        """A generator, since C code recurses without end when the chain is an item of itself."""
+
+        def inner() -> Iterator[Any]:
+            for source in items(iterable):
+                yield from source
+
+        return wrapped(inner(), iterable)
 
     def combined(make: Callable[..., Any]) -> Callable[[Any, Any], Any]:
         def build_one(iterable: Any, r: Any) -> Any:
@@ -114,7 +120,13 @@ def build(runtime: GuestRuntime) -> Facade:
         )
 
     def starmap(function: Any, iterable: Any) -> Any:
-        return wrapped(itertools.starmap(function, iterable), iterable)
+        """A generator, for the same reason as in `chain_from`."""
+
+        def inner() -> Iterator[Any]:
+            for arguments in iterable:
+                yield function(*structure.listed(arguments))
+
+        return wrapped(inner(), iterable)
 
     def tee(iterable: Any, n: Any = 2) -> tuple[Any, ...]:
         """Copies of one list: what lies between the fastest and the slowest is kept anyway."""
@@ -122,7 +134,8 @@ def build(runtime: GuestRuntime) -> Facade:
         return tuple(wrapped(iter(pulled)) for _ in range(integer(n, "n", low=0, high=100)))
 
     def zip_longest(*iterables: Any, fillvalue: Any = None) -> Any:
-        return wrapped(itertools.zip_longest(*iterables, fillvalue=fillvalue), *iterables)
+        sources = lazies.metered(iterables)
+        return wrapped(itertools.zip_longest(*sources, fillvalue=fillvalue), *iterables)
 
     chain = Face("chain", (), lazies.chain, {"from_iterable": chain_from})
     return Facade(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.faces import Face
 from sandbox.host import HostObject
 
@@ -95,6 +95,7 @@ class NamedTuple(HostObject):
 
 def make_named(runtime: GuestRuntime, title: str, fields: list[str], defaults: dict[str, Any]) -> Face:
     """Return the face of a new class of named tuples."""
+    runtime.meter.charge(costs.CLASS + len(fields))
     if len(fields) > _FIELDS_MAX:
         raise ValueError(f"more than {_FIELDS_MAX} fields")
     for name in (title, *fields):

@@ -114,7 +114,7 @@ class Pattern(HostObject):
             raise TypeError("a pattern is a str or bytes")
         if len(pattern) > PATTERN_MAX:
             raise RegexError(f"a pattern of more than {PATTERN_MAX} characters")
-        runtime.meter.charge(COMPILE_STEPS)
+        runtime.meter.charge(COMPILE_STEPS + 16 * len(pattern))
         letters = "".join(letter for bit, letter in _LETTERS if flags & bit)
         prefix = f"(?{letters})" if letters else ""
         options = re2.Options()
@@ -133,6 +133,7 @@ class Pattern(HostObject):
         except UnicodeError:
             raise RegexError("a pattern with unpaired surrogates") from None
         self._runtime = runtime
+        runtime.meter.charge(self._regex.programsize)
         self._weight = 1 + self._regex.programsize // PROGRAM_STEP
         self.pattern = pattern
         self.flags = flags

@@ -19,6 +19,7 @@ _CONSTANTS: Final = words(
 )
 _WIDTH_MAX: Final = 10_000
 _PREFIX_MAX: Final = 200
+_PARAGRAPH_MAX: Final = 64 * 1024  # long words are cut off piece by piece, which is quadratic
 
 
 def build_string(runtime: GuestRuntime) -> Facade:
@@ -32,7 +33,11 @@ def build_string(runtime: GuestRuntime) -> Facade:
 def build_textwrap(runtime: GuestRuntime) -> Facade:
     def taken(value: Any, prefix: Any = "") -> str:
         size = len(text(value))
-        if len(text(prefix)) > _PREFIX_MAX or size * (1 + len(prefix)) > policy.TEXT_LENGTH_MAX:
+        if (
+            size > _PARAGRAPH_MAX
+            or len(text(prefix)) > _PREFIX_MAX
+            or size * (1 + len(prefix)) > policy.TEXT_LENGTH_MAX
+        ):
             raise ValueError("too long to wrap")
         runtime.meter.charge(size + 1)
         return str(value)

@@ -1,0 +1,147 @@
+"""Writes `docs/language.md` and `docs/sandbox-policy.md` from the tour and the policy tables.
+
+`python tests/sandbox/pages.py --write` brings the pages up to date; a test compares them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def language_page() -> str:
+    from language import read_tour, run_in_sandbox
+
+    lines = [
+        "# The language of functions",
+        "",
+        "Functions are written in everyday Python. Every program below runs in the sandbox and gives what CPython",
+        "gives; each is a test. What is left out, and what to write instead, is in",
+        "[sandbox-policy.md](sandbox-policy.md). Each program shows the value of its last line, and the steps it took.",
+        "",
+        "Two additions to know about:",
+        "",
+        "- `super().method(...)` works inside methods in exactly this form; `super` is not a value.",
+        "- Sets remember the order of insertion, and `set.pop()` takes the item that was added first.",
+        "",
+        "<!-- written by tests/sandbox/pages.py -->",
+    ]
+    topic = ""
+    for snippet in read_tour():
+        if snippet.topic != topic:
+            topic = snippet.topic
+            lines += ["", f"## {topic}"]
+        outcome = run_in_sandbox(snippet.source)
+        lines += ["", f"### {snippet.title}", "", "```python", snippet.source.rstrip("\n")]
+        lines += [f"# log: {line}" for line in outcome.log]
+        lines += [f"#> {outcome.result}", "```", f"{outcome.steps} steps"]
+    return "\n".join(lines) + "\n"
+
+
+def policy_page() -> str:
+    from sandbox import costs, policy
+    from sandbox.guest import GuestRuntime
+    from sandbox.meter import COST_VERSION, DEPTH_DEFAULT, FUEL_DEFAULT
+
+    def refusals(table: dict[str, policy.Refusal]) -> list[str]:
+        grouped: dict[policy.Refusal, list[str]] = {}
+        for name, refusal in table.items():
+            grouped.setdefault(refusal, []).append(f"`{name}`")
+        head = ["| not available | because | instead |", "| --- | --- | --- |"]
+        return head + [
+            f"| {' '.join(names)} | {refusal.reason} | {refusal.instead} |".replace("|.", "\\|.")
+            for refusal, names in grouped.items()
+        ]
+
+    def names(title: str, items: object) -> list[str]:
+        return [f"- {title}: " + " ".join(f"`{item}`" for item in items)]  # type: ignore[attr-defined]  # a table
+
+    runtime = GuestRuntime()
+    lines = [
+        "# What functions may use",
+        "",
+        "Functions run under a policy that is data: the tables below are the ones the compiler reads. A refused",
+        "construct is an error of the push that names the file, the line, the reason and the replacement.",
+        "",
+        f"Policy version {policy.VERSION}, digest `{policy.DIGEST[:16]}`; cost table version {COST_VERSION}.",
+        "",
+        "<!-- written by tests/sandbox/pages.py -->",
+        "",
+        "## Constructs that are not available",
+        "",
+        *refusals(dict(policy.CONSTRUCTS)),
+        "",
+        "Everything else of the language works; [language.md](language.md) shows it.",
+        "",
+        "## Builtins",
+        "",
+        *names("types", policy.BUILTIN_TYPES),
+        *names("functions", policy.BUILTIN_FUNCTIONS),
+        *names("constants", policy.BUILTIN_CONSTANTS),
+        *names("exceptions", policy.BUILTIN_EXCEPTIONS),
+        "",
+        *refusals(dict(policy.REFUSED_NAMES)),
+        "",
+        "## Attributes that are not available",
+        "",
+        "Nothing that starts with an underscore, and none of these, on any object:",
+        "",
+        *refusals(dict(policy.DENIED_ATTRIBUTES)),
+        "",
+        "## Modules",
+        "",
+        "| module | members |",
+        "| --- | --- |",
+        *(
+            f"| `{name}` | {' '.join(f'`{item}`' for item in dir(runtime.facade(name)))} |"
+            for name in policy.FACADES
+        ),
+        "",
+        *refusals(dict(policy.REFUSED_MODULES)),
+        "",
+        "## Limits",
+        "",
+        "| what | limit |",
+        "| --- | --- |",
+        f"| source of a module | {policy.SOURCE_BYTES_MAX // 1024} KiB, {policy.NODES_MAX} nodes, nesting {policy.NESTING_MAX} |",
+        f"| integers | {policy.INTEGER_BITS_MAX} bits |",
+        f"| text, bytes | {policy.TEXT_LENGTH_MAX} |",
+        f"| items of a container made at once | {policy.ITEMS_MAX} |",
+        f"| nesting of values that are compared, hashed, shown or encoded | {policy.DEPTH_MAX} |",
+        f"| iterators over iterators | {policy.LAZY_DEPTH_MAX} |",
+        f"| nested calls | {DEPTH_DEFAULT} |",
+        f"| steps of a call | {FUEL_DEFAULT} |",
+        "",
+        "Passing a size is an ordinary error. Using up the steps or the nesting of calls ends the call.",
+        "",
+        "## What takes steps",
+        "",
+        "One step for every item of a loop or comprehension, every test of a `while`, every entry of a function or",
+        "lambda, every handler entered. Bulk work takes steps by size:",
+        "",
+        "| work | per step |",
+        "| --- | --- |",
+        f"| copying text | {costs.COPY_BYTES} characters |",
+        f"| searching, splitting, changing text | {costs.SCAN_BYTES} characters |",
+        f"| hashing | {costs.HASH_BYTES} bytes |",
+        f"| copying containers | {costs.COPY_ITEMS} items |",
+        "| sorting | n log2(n) / 2 steps |",
+        f"| a class statement | {costs.CLASS} steps |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"docs/language.md": language_page, "docs/sandbox-policy.md": policy_page}
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+    from sandbox.guest import prepare_process
+
+    prepare_process()
+    for path, render in PAGES.items():
+        if "--write" in sys.argv[1:]:
+            (ROOT / path).write_text(render())
+        elif (ROOT / path).read_text() != render():
+            raise SystemExit(f"{path} is out of date; run tests/sandbox/pages.py --write")
