@@ -196,8 +196,8 @@ class FakeBackend:
         if function is None or (call.path.startswith("hidden:") and not call.identity.admin):
             return None, Failure(f"Could not find public function for '{call.path}'.\n")
         if found != kind:
-            text = f"Trying to execute {call.path} as {kind.capitalize()}, but it is defined as {found.capitalize()}."
-            return None, Failure(text + "\n")
+            is_not = f"as {kind.capitalize()}, but it is defined as {found.capitalize()}"
+            return None, Failure(f"Trying to execute {call.path} {is_not}.\n")
         try:
             return normalize(function(transaction, **call.args)), None
         except AppError as error:
