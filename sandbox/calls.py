@@ -158,7 +158,7 @@ class Calls:
 
     def _run_by_engine(self, level: Level, function: Function, operation: Any, args: Arguments) -> Value:
         try:  # what Python means by an int is decided here; the callee checks the rest again
-            values = self._checked_arguments(function, args, Scope())
+            values = self._checked_arguments(function, args, Scope(spend=self._runtime.meter.charge))
         except Unreached as error:
             raise FunctionError(function.spec.path, str(error)) from None
         self._syscalls += 1
@@ -224,15 +224,18 @@ class Calls:
     def _call(self, level: Level, function: Function, args: Arguments, *, coerces: bool) -> Value:
         database = level.execution.database
         table_number = None if database is None else database.table_number
-        values = self._checked_arguments(function, args, Scope(table_number, coerces))
+        values = self._checked_arguments(
+            function, args, Scope(table_number, coerces, self._runtime.meter.charge)
+        )
+        charge = self._runtime.meter.charge
         modules = Modules(self._app, self._runtime, self._sdk)
         before = self._use_modules(modules)
         try:
             result = self._enter(level, function, values, modules)
             try:
-                value, has_wide = take_in_wide(result, "returns", self._runtime.meter.charge)
+                value, has_wide = take_in_wide(result, "returns", charge)
                 if function.returns is not None:
-                    value = check(function.returns, value, "returns", Scope(table_number))
+                    value = check(function.returns, value, "returns", Scope(table_number, spend=charge))
                 if has_wide:
                     refuse_wide(value, "returns")
             except (ValidationFailed, InvalidValue) as error:

@@ -244,7 +244,8 @@ class DatabaseWriter(DatabaseReader):
         schema = self._level.execution.schema
         if schema is None or not schema.schema_validation or table not in schema.tables:
             return body
-        scope = Scope(table_number=self._level.database.table_number)
+        level = self._level
+        scope = Scope(level.database.table_number, spend=level.execution.charge)
         try:
             checked: Document = check(schema.tables[table].document, body, table, scope)
         except ValidationFailed as error:

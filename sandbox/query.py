@@ -24,7 +24,7 @@ from sandbox.transaction import Document
 from tidewell.builders import PAGINATION_OPTS
 from tidewell.errors import TidewellError, UnknownIndex
 from tidewell.ranges import WHOLE, IndexRange
-from tidewell.validators import check
+from tidewell.validators import Scope, check
 from tidewell.values import MISSING, Int64, Value, pack
 
 OPERATORS_MAX: Final = 256  # chained on one query (R4)
@@ -202,7 +202,8 @@ class Query(HostObject):
             opts = {"numItems": 20 if num_items is None else num_items, "cursor": cursor}
         elif num_items is not None or cursor is not None:
             raise InvalidQuery("paginate() takes either the options or num_items and cursor")
-        options = check(PAGINATION_OPTS, take_in(opts, "paginate", execution.charge), "paginate")
+        taken = take_in(opts, "paginate", execution.charge)
+        options = check(PAGINATION_OPTS, taken, "paginate", Scope(spend=execution.charge))
         fingerprint = plan.fingerprint()
         request, is_pinned_by_client = self._page_request(options, fingerprint)
         page = read_page(

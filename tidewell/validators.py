@@ -19,11 +19,12 @@ import attrs
 from tidewell.errors import InvalidId, InvalidValue, ValidationFailed
 from tidewell.found import found_text
 from tidewell.ids import decode_id
+from tidewell.mismatch import MEMBERS_SHOWN, Explanation, Mismatch, alternatives, merged
 from tidewell.values import NUMBER_INT_MAX, Int64, Value, normalize
 
 Json: TypeAlias = Any  # None, bool, int, float, str, list and dict
 
-UNION_MEMBERS_SHOWN: Final = 8
+ALTERNATIVES_MAX: Final = 200_000  # in one check: under a second; an array of 8,192 has room for 24 each
 
 
 @attrs.frozen
@@ -35,35 +36,33 @@ class Scope:
         Without this function the ids of every table are accepted.
       coerces: whether a plain `int` may stand for an int64. True for what Python
         code hands over; False for what a client sent, who says which it means (N6).
+      spend: told of every alternative of a union that is tried, because unions in
+        unions can take time that grows exponentially with their depth; it raises when
+        that is too much. Without it, `ALTERNATIVES_MAX` of them may be tried.
     """
 
     table_number: Callable[[str], int | None] | None = None
     coerces: bool = True
+    spend: Callable[[int], object] | None = None
 
 
 ANY_TABLE: Final = Scope()
 
 
-class _Mismatch(Exception):
-    """A failure on its way up; each level adds its step of the path, innermost first.
+class _TooManyAlternatives(Exception):
+    """A check without a budget of its own has used up the common one."""
 
-    `progress` says how far the value got before it failed: empty for a value of
-    the wrong kind, and the longer or larger the tuple, the further.
-    """
 
-    def __init__(self, problem: str, found: str, expected: str, progress: tuple[int, ...] = ()) -> None:
-        super().__init__(problem)
-        self.steps: list[str] = []
-        self.progress = progress
-        self.problem = problem
-        self.found = found
-        self.expected = expected
+def _with_budget(scope: Scope) -> Scope:
+    left = ALTERNATIVES_MAX
 
-    def within(self, step: str, literals: int, index: int) -> _Mismatch:
-        """Return the failure as the surrounding array, record or object sees it."""
-        self.steps.append(step)
-        self.progress = (1, literals, index, *self.progress)
-        return self
+    def spend(count: int) -> None:
+        nonlocal left
+        left -= count
+        if left < 0:
+            raise _TooManyAlternatives
+
+    return scope if scope.spend is not None else attrs.evolve(scope, spend=spend)
 
 
 def check(validator: Validator, value: Value, path: str = "value", scope: Scope = ANY_TABLE) -> Value:
@@ -73,18 +72,23 @@ def check(validator: Validator, value: Value, path: str = "value", scope: Scope 
       ValidationFailed: with the path of the first thing that does not fit.
     """
     try:
-        return validator._check(value, scope)
-    except _Mismatch as mismatch:
-        where = path + "".join(reversed(mismatch.steps))
-        raise ValidationFailed(
-            where, mismatch.problem, found=mismatch.found, expected=mismatch.expected
-        ) from None
+        checked = validator._check(value, _with_budget(scope))
+    except _TooManyAlternatives:
+        expected = validator._expected()
+        problem = (
+            f"more than {ALTERNATIVES_MAX} alternatives of unions were tried; make them easier to tell apart"
+        )
+        raise ValidationFailed(path, problem, found=found_text(value), expected=expected) from None
+    if type(checked) is not Mismatch:
+        return checked
+    where, why = path + "".join(reversed(checked.steps)), checked.explain()
+    raise ValidationFailed(where, why.problem, found=why.found, expected=why.expected)
 
 
 def accepts(validator: Validator, value: Value, scope: Scope = ANY_TABLE) -> bool:
     try:
-        validator._check(value, scope)
-    except _Mismatch:
+        check(validator, value, scope=scope)
+    except ValidationFailed:
         return False
     return True
 
@@ -103,6 +107,7 @@ class Validator:
     __slots__ = ()
 
     def _check(self, value: Value, scope: Scope) -> Value:
+        """Return the value as this node takes it, or the `Mismatch`."""
         raise NotImplementedError
 
     def _expected(self) -> str:
@@ -111,9 +116,12 @@ class Validator:
     def _json(self) -> Json:
         raise NotImplementedError
 
-    def _refuse(self, value: Value) -> _Mismatch:
-        found, expected = found_text(value), self._expected()
-        return _Mismatch(f"found {found}, expected {expected}", found, expected)
+    def _refuse(self, value: Value) -> Mismatch:
+        return Mismatch(lambda: self._explain(found_text(value)))
+
+    def _explain(self, found: str) -> Explanation:
+        expected = self._expected()
+        return Explanation(f"found {found}, expected {expected}", found, expected)
 
 
 @attrs.frozen
@@ -136,7 +144,7 @@ class KindValidator(Validator):
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is not _KIND_TYPES[self.name]:
-            raise self._refuse(value)
+            return self._refuse(value)
         return value
 
     def _expected(self) -> str:
@@ -157,7 +165,7 @@ class NumberValidator(Validator):
         kind = type(value)
         if kind is int or (kind is float and not (self.integral and not _is_integral(value))):
             return value
-        raise self._refuse(value)
+        return self._refuse(value)
 
     def _expected(self) -> str:
         return "an integral number" if self.integral else "a number"
@@ -179,7 +187,7 @@ class Int64Validator(Validator):
             return value
         if type(value) is int and scope.coerces:
             return Int64(value)
-        raise self._refuse(value)
+        return self._refuse(value)
 
     def _expected(self) -> str:
         return "a commit timestamp" if self.is_commit_ts else "an int64"
@@ -194,14 +202,13 @@ class IdValidator(Validator):
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is not str:
-            raise self._refuse(value)
+            return self._refuse(value)
         try:
             number, _ = decode_id(value)
         except InvalidId:
-            raise self._refuse(value) from None
+            return self._refuse(value)
         if scope.table_number is not None and number != scope.table_number(self.table):
-            found, expected = f"the id {value!r} of another table", self._expected()
-            raise _Mismatch(f"found {found}, expected {expected}", found, expected)
+            return Mismatch(lambda: self._explain(f"the id {value!r} of another table"))
         return value
 
     def _expected(self) -> str:
@@ -220,7 +227,7 @@ class LiteralValidator(Validator):
             return value
         if type(self.value) is Int64 and type(value) is int and scope.coerces and value == self.value:
             return self.value
-        raise self._refuse(value)
+        return self._refuse(value)
 
     def _expected(self) -> str:
         return f"the literal {self.value!r}"
@@ -237,14 +244,13 @@ class ArrayValidator(Validator):
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is not list:
-            raise self._refuse(value)
+            return self._refuse(value)
         check_element = self.element._check
         result = value
         for index, item in enumerate(value):
-            try:
-                checked = check_element(item, scope)
-            except _Mismatch as mismatch:
-                raise mismatch.within(f"[{index}]", 0, index) from None
+            checked = check_element(item, scope)
+            if type(checked) is Mismatch:
+                return checked.within(f"[{index}]", 0, index)
             if checked is not item:
                 result = list(value) if result is value else result
                 result[index] = checked
@@ -264,14 +270,14 @@ class RecordValidator(Validator):
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is not dict:
-            raise self._refuse(value)
+            return self._refuse(value)
         result = value
         for index, (key, item) in enumerate(value.items()):
-            try:
-                self.keys._check(key, scope)
+            checked = self.keys._check(key, scope)
+            if type(checked) is not Mismatch:
                 checked = self.values._check(item, scope)
-            except _Mismatch as mismatch:
-                raise mismatch.within(_step(key), 0, index) from None
+            if type(checked) is Mismatch:
+                return checked.within(_step(key), 0, index)
             if checked is not item:
                 result = dict(value) if result is value else result
                 result[key] = checked
@@ -341,37 +347,40 @@ class ObjectValidator(Validator):
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is not dict:
-            raise self._refuse(value)
+            return self._refuse(value)
         result = value
         fields = self.fields
         for key, item in value.items():
             field = fields.get(key)
             if field is None:
-                raise self._refuse_extra(key, value)
-            try:
-                checked = field._check(item, scope)
-            except _Mismatch as mismatch:
+                return self._refuse_extra(key, value)
+            checked = field._check(item, scope)
+            if type(checked) is Mismatch:
                 index = list(value).index(key)
-                raise mismatch.within(_step(key), self._matching_literals(value), index) from None
+                return checked.within(_step(key), self._matching_literals(value), index)
             if checked is not item:
                 result = dict(value) if result is value else result
                 result[key] = checked
         if not self._required <= value.keys():
-            raise self._refuse_missing(
+            return self._refuse_missing(
                 next(name for name in sorted(self._required) if name not in value), value
             )
         return result
 
-    def _refuse_extra(self, key: str, value: dict[str, Value]) -> _Mismatch:
-        known = ", ".join(self.fields) or "none"
-        found = f"the extra field {key!r}"
-        problem = f"{found} ({found_text(value[key])}) is not expected; the fields are {known}"
-        return _Mismatch(problem, found, known, (1, self._matching_literals(value), list(value).index(key)))
+    def _refuse_extra(self, key: str, value: dict[str, Value]) -> Mismatch:
+        def explain() -> Explanation:
+            known, found = ", ".join(self.fields) or "none", f"the extra field {key!r}"
+            problem = f"{found} ({found_text(value[key])}) is not expected; the fields are {known}"
+            return Explanation(problem, found, known)
 
-    def _refuse_missing(self, name: str, value: dict[str, Value]) -> _Mismatch:
-        expected = self.fields[name]._expected()
-        problem = f"the field {name!r} is missing, expected {expected}"
-        return _Mismatch(problem, "missing", expected, (1, self._matching_literals(value), len(value)))
+        return Mismatch(explain, (1, self._matching_literals(value), list(value).index(key)))
+
+    def _refuse_missing(self, name: str, value: dict[str, Value]) -> Mismatch:
+        def explain() -> Explanation:
+            expected = self.fields[name]._expected()
+            return Explanation(f"the field {name!r} is missing, expected {expected}", "missing", expected)
+
+        return Mismatch(explain, (1, self._matching_literals(value), len(value)))
 
     def _matching_literals(self, value: dict[str, Value]) -> int:
         """Literals count before anything else: they are what tells the members of a union apart."""
@@ -397,47 +406,28 @@ class UnionValidator(Validator):
     members: tuple[Validator, ...]
 
     def _check(self, value: Value, scope: Scope) -> Value:
-        best: list[_Mismatch] = []  # the failures of the members that got furthest
+        best: list[Mismatch] = []  # the failures of the members that got furthest
+        assert scope.spend is not None, "a check starts in `check`"
         for member in self.members:
-            try:
-                return member._check(value, scope)
-            except _Mismatch as mismatch:
-                if not best or mismatch.progress > best[0].progress:
-                    best = [mismatch]
-                elif mismatch.progress == best[0].progress:
-                    best.append(mismatch)
-        raise _merged(best) if best and best[0].progress else self._refuse(value)
+            scope.spend(1)
+            checked = member._check(value, scope)
+            if type(checked) is not Mismatch:
+                return checked
+            if not best or checked.progress > best[0].progress:
+                best = [checked]
+            elif checked.progress == best[0].progress and len(best) < MEMBERS_SHOWN:
+                best.append(checked)
+        if not best or not best[0].progress:
+            return self._refuse(value)
+        return best[0] if len(best) == 1 or best[0].is_merged else merged(best)
 
     def _expected(self) -> str:
         if not self.members:
             return "nothing: no value is accepted"
-        return _alternatives([member._expected() for member in self.members])
+        return alternatives([member._expected() for member in self.members])
 
     def _json(self) -> Json:
         return {"type": "union", "value": [member._json() for member in self.members]}
-
-
-def _merged(failures: list[_Mismatch]) -> _Mismatch:
-    """Return one failure for members that failed equally late; at one place they are one expectation."""
-    first = failures[0]
-    if any(other.steps != first.steps or other.found != first.found for other in failures):
-        return first
-    expected = _alternatives([failure.expected for failure in failures])
-    merged = _Mismatch(
-        first.problem.replace(f"expected {first.expected}", f"expected {expected}"),
-        first.found,
-        expected,
-        first.progress,
-    )
-    merged.steps = first.steps
-    return merged
-
-
-def _alternatives(texts: list[str]) -> str:
-    distinct = list(dict.fromkeys(texts))
-    shown = distinct[:UNION_MEMBERS_SHOWN]
-    more = len(distinct) - len(shown)
-    return " or ".join(shown) + (f" or one of {more} more" if more else "")
 
 
 class InvalidValidator(TypeError):

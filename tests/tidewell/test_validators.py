@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NotRequired, Optional, TypedDict
+from typing import Any, Literal, NotRequired, Optional, TypedDict, cast
 
 import attrs
 import pytest
@@ -134,6 +134,25 @@ def test_a_union_reports_the_member_that_got_furthest() -> None:
     assert str(caught.value) == (
         "args.kind: found the string 'cone', expected the literal 'circle' or the literal 'box'"
     )
+
+
+def test_a_union_inside_an_object_merges_what_it_expects_too() -> None:
+    shape = v.object({"is": v.union(v.object({"a": v.literal("x")}), v.object({"a": v.literal("y")}))})
+    with pytest.raises(ValidationFailed) as caught:
+        check(shape, {"is": {"a": "z"}}, "args")
+    assert str(caught.value) == "args.is.a: found the string 'z', expected the literal 'x' or the literal 'y'"
+
+
+def test_unions_in_unions_take_no_time_without_end() -> None:
+    validator, value = v.string(), cast(Any, 1)
+    for _ in range(30):
+        validator = v.union(v.array(validator), v.array(v.array(validator)), v.array(validator))
+        value = [value]
+    with pytest.raises(ValidationFailed, match="more than 200000 alternatives"):
+        check(validator, value)
+    spent: list[int] = []
+    check(v.union(v.null(), v.string()), "x", scope=Scope(spend=spent.append))
+    assert spent == [1, 1]
 
 
 def test_a_refusal_of_a_large_value_stays_short() -> None:
