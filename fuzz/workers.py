@@ -1,0 +1,141 @@
+"""Workers in the engine's process, through the same frames, that take their time and sometimes die."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from random import Random
+
+import attrs
+import trio
+
+import sandbox.loader
+from engine.guest import GuestStore
+from fuzz.faults import Faults
+from sandbox.compiler import compile_module
+from sandbox.confinement.layers import Report
+from sandbox.executor import Executor
+from sandbox.frames import FromWorker
+from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
+from storage import ReaderStale, Snapshot, Store
+
+# Every worker compiles the app, and every worker that dies has a successor. What comes out depends on the
+# source alone, so in one process once is enough.
+sandbox.loader.compile_module = functools.cache(compile_module)  # type: ignore[attr-defined]  # where it is used
+
+
+@attrs.define(eq=False)
+class StoreReader:
+    """A `SnapshotReader` of a store that this very process has open: LMDB maps a file once per process."""
+
+    _store: Store
+    _snapshot: Snapshot | None = None
+
+    def refresh(self, at_least: int = 0) -> int:
+        with self._store.pin() as pin:
+            if pin.txn_id < at_least:
+                raise ReaderStale(f"transaction {at_least} is not visible yet, only {pin.txn_id}")
+            return pin.txn_id
+
+    def snapshot(self, ts: int | None = None) -> Snapshot:
+        if self._snapshot is not None:
+            self._snapshot.close()
+        self._snapshot = self._store.snapshot(ts)
+        return self._snapshot
+
+
+WrapHandler = Callable[[Executor], Executor]
+
+
+@attrs.define(eq=False)
+class _Delayed:
+    """A worker whose requests and replies take time on the way."""
+
+    _inner: LeasedWorker
+    _pause: Callable[[], float]
+
+    @property
+    def loaded_code(self) -> str | None:
+        return self._inner.loaded_code
+
+    def retire(self) -> None:
+        self._inner.retire()
+
+    def condemn(self, problem: str) -> None:
+        self._inner.condemn(problem)
+
+    async def request(
+        self,
+        frame: Request,
+        *,
+        wall_s: float = 5.0,
+        cpu_s: float = 1.0,
+        on_syscall: AnswerSyscall | None = None,
+    ) -> FromWorker:
+        await trio.sleep(self._pause())
+        reply = await self._inner.request(frame, wall_s=wall_s, cpu_s=cpu_s, on_syscall=on_syscall)
+        await trio.sleep(self._pause())
+        return reply
+
+
+@attrs.define(eq=False)
+class SimulatedPool:
+    """Implements `sandbox.pool.Pool`. `is_faulty` goes off when faults are over."""
+
+    layers: Report
+    _inner: InProcessPool
+    _faults: Faults
+    _random: Random
+    _is_faulty: Callable[[], bool]
+
+    @classmethod
+    def build(
+        cls,
+        store: Store,
+        argument: str,
+        size: int,
+        faults: Faults,
+        random: Random,
+        is_faulty: Callable[[], bool],
+        on_fault: Callable[[str], None],
+        wrap: Callable[[Executor], Executor] = lambda executor: executor,
+    ) -> SimulatedPool:
+        """Args:
+        wrap: returns what stands in the place of an executor; for planted bugs.
+        """
+        cursor_key = bytes.fromhex(json.loads(argument)["cursor_key"])
+
+        def build_handler() -> Executor:
+            guest_store = GuestStore("", StoreReader(store))  # type: ignore[arg-type]  # the same shape
+            return wrap(Executor(guest_store.begin, cursor_key=cursor_key))
+
+        def lose(request: Request) -> WorkerLost | None:
+            if is_faulty() and random.random() < faults.worker_death:
+                on_fault("worker death")
+                return WorkerLost("crash", "the simulation killed it")
+            return None
+
+        inner = InProcessPool(build_handler=build_handler, size=size, lose=lose)
+        return cls(inner.layers, inner, faults, random, is_faulty)
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return self._inner.running()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self._inner.run(task_status)
+
+    @asynccontextmanager
+    async def lease(self, code: str | None = None) -> AsyncIterator[LeasedWorker]:
+        async with self._inner.lease(code) as worker:
+            yield _Delayed(worker, self._pause)
+
+    def retire_all(self) -> None:
+        self._inner.retire_all()
+
+    def _pause(self) -> float:
+        mean_s = self._faults.worker_delay_s
+        if self._is_faulty() and self._random.random() < self._faults.slow_worker:
+            mean_s = mean_s * 20 + 0.02
+        return mean_s * self._random.expovariate(1)
