@@ -60,6 +60,7 @@ from storage.errors import (
     UniqueConflict,
 )
 from storage.keys import Interval
+from storage.keys import decode as decode_key
 from storage.read_set import IndexKey, ReadSet
 from storage.reader import SnapshotReader
 from storage.retention import RetentionPolicy, RetentionStep

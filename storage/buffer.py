@@ -114,24 +114,26 @@ class Buffer:
 
     def scan(self, index: IndexInfo, interval: Interval, *, reverse: bool = False) -> Iterator[Row]:
         table = index.table
-        left = interval  # what is still to come
+        passed: bytes | None = None  # the last key that is dealt with
         for row in self.base.scan(index, interval, reverse=reverse):
             key = row[0]
             if table in self._tables:
-                before = Interval(successor(key), left.end) if reverse else Interval(left.start, key)
+                # Looked at anew at each step: what is buffered may have changed since the last one.
+                before = _up_to(_rest(interval, passed, reverse), key, reverse)
                 while (found := self._order(index).next_in(before, reverse)) is not None:
                     yield self._row(index, found)
-                    before = _after(before, found, reverse)
+                    before = _rest(before, found, reverse)
+                    passed = found
                 if self.holds(table, row[1]):
                     # The base's version is not what this document is now. If it still stands at this
-                    # key, the next step finds it among the buffered ones.
-                    left = Interval(left.start, successor(key)) if reverse else Interval(key, left.end)
+                    # key, it is among the buffered ones and comes with the next step.
                     continue
             yield row
-            left = _after(left, key, reverse)
+            passed = key
+        left = _rest(interval, passed, reverse)
         while table in self._tables and (found := self._order(index).next_in(left, reverse)) is not None:
             yield self._row(index, found)
-            left = _after(left, found, reverse)
+            left = _rest(left, found, reverse)
 
     def count(self, index: IndexInfo, interval: Interval) -> int:
         if not self._tables.get(index.table):
@@ -158,8 +160,16 @@ class Buffer:
         return order
 
 
-def _after(interval: Interval, key: bytes, reverse: bool) -> Interval:
-    return Interval(interval.start, key) if reverse else Interval(successor(key), interval.end)
+def _rest(interval: Interval, passed: bytes | None, reverse: bool) -> Interval:
+    """Return what is left of an interval behind a key, in the direction of the scan."""
+    if passed is None:
+        return interval
+    return Interval(interval.start, passed) if reverse else Interval(successor(passed), interval.end)
+
+
+def _up_to(interval: Interval, key: bytes, reverse: bool) -> Interval:
+    """Return what of an interval comes before a key, in the direction of the scan."""
+    return Interval(successor(key), interval.end) if reverse else Interval(interval.start, key)
 
 
 def _is_in(index: IndexInfo, interval: Interval, internal_id: bytes, body: bytes | None) -> bool:

@@ -13,7 +13,8 @@ An index may start as ready on a table without documents.
 Invariants:
 
 * Table and index numbers are never used twice, also not after a drop.
-* Two indexes of one table have neither the same name nor the same fields (X8).
+* Two indexes of one table in the same state have neither the same name nor the same fields
+  (X8). One that is backfilling may stand beside the ready one whose place it will take.
 """
 
 from __future__ import annotations
@@ -93,9 +94,11 @@ class TableInfo:
         object.__setattr__(self, "kept", (by_time, *self.indexes))
 
     def index(self, name: str) -> IndexInfo | None:
+        """Return the index of a name: the ready one, if there is one."""
         if name == "by_id":
             return self.by_id
-        return next((index for index in self.kept if index.name == name), None)
+        named = [index for index in self.kept if index.name == name]
+        return next((index for index in named if index.is_ready), named[0] if named else None)
 
 
 @attrs.frozen
@@ -284,6 +287,7 @@ class CatalogPlan:
     def enable_index(self, index_id: int) -> None:
         table, index = self._index(index_id)
         ready = attrs.evolve(index, state="ready")
+        _check_index(table, ready, but=index)
         self._put(
             attrs.evolve(table, indexes=tuple(ready if each is index else each for each in table.indexes))
         )
@@ -319,7 +323,7 @@ class CatalogPlan:
         raise InvalidCatalogChange(f"there is no index {index_id} on {table.name!r}")
 
 
-def _check_index(table: TableInfo, index: IndexInfo) -> None:
+def _check_index(table: TableInfo, index: IndexInfo, but: IndexInfo | None = None) -> None:
     label = f"index {index.name!r} on {table.name!r}"
     if not _NAME.fullmatch(index.name) or index.name[0] == "_" or index.name in ("by_id", "by_creation_time"):
         raise InvalidCatalogChange(f"{label}: the name is malformed or reserved")
@@ -331,6 +335,8 @@ def _check_index(table: TableInfo, index: IndexInfo) -> None:
         if field[:1] == "_" or not all(field.split(".")):
             raise InvalidCatalogChange(f"{label}: {field!r} is not a field path")
     for other in table.indexes:
+        if other is but or other.state != index.state:
+            continue
         if other.name == index.name:
             raise InvalidCatalogChange(f"{label}: the name is taken")
         if other.fields == index.fields:

@@ -216,9 +216,11 @@ class Environment:
         cls, path: Path, *, map_size: int = MAP_SIZE, writer: type[Writer] = Writer, sync: bool = True
     ) -> Environment:
         with translated(path):
+            file = path / DATA_FILE
+            size = file.stat().st_size if file.exists() else 0
             env = lmdb.Environment(
                 str(path),
-                map_size=map_size,
+                map_size=max(map_size, 2 * size),
                 max_dbs=len(DATABASES),
                 max_readers=READERS_MAX,
                 max_spare_txns=4,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 
 import attrs
 
@@ -98,8 +99,7 @@ def _take(rows: Iterator[Entry], size: int) -> tuple[list[Entry], bool]:
     return taken, False
 
 
-def _physical(row: Entry) -> bytes:
-    return row[0]
+_physical = itemgetter(0)
 
 
 def _bounds(prefix: bytes, interval: Interval) -> tuple[bytes, bytes]:
@@ -111,6 +111,16 @@ def _bounds(prefix: bytes, interval: Interval) -> tuple[bytes, bytes]:
 
 def _in_order(rows: list[Entry], interval: Interval) -> list[Entry]:
     """Return the (full key, value) of ascending rows, sorted exactly and cut to the interval."""
+    if max(map(len, map(_physical, rows)), default=0) < _LONG_BYTES:
+        entries = [(key[_PREFIX_BYTES:], value) for key, value in rows]
+    else:
+        entries = _sort_runs(rows)
+    if len(interval.start) > KEY_WHOLE_MAX or len(interval.end) > KEY_WHOLE_MAX:
+        entries = [entry for entry in entries if interval.start <= entry[0] < interval.end]
+    return entries
+
+
+def _sort_runs(rows: list[Entry]) -> list[Entry]:
     entries: list[Entry] = []
     run: list[Entry] = []
     run_prefix = b""
@@ -128,8 +138,6 @@ def _in_order(rows: list[Entry], interval: Interval) -> list[Entry]:
         run.append((value[8:], value))
     if run:
         entries += sorted(run)
-    if len(interval.start) > KEY_WHOLE_MAX or len(interval.end) > KEY_WHOLE_MAX:
-        entries = [entry for entry in entries if interval.start <= entry[0] < interval.end]
     return entries
 
 

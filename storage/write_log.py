@@ -205,22 +205,29 @@ class _KeyTimes:
         """Whether a key in [start, end) was written after `ts`."""
         if self._tree[1] <= ts:
             return False
-        first = bisect_right(self._firsts, start) - 1
-        last = bisect_left(self._firsts, end, lo=first) - 1  # the last bucket with keys below `end`
-        if first == last:
-            keys = self._keys[first]
-            return self._any_newer(first, bisect_left(keys, start), bisect_left(keys, end), ts)
+        firsts = self._firsts
+        first = bisect_right(firsts, start) - 1
+        if first + 1 == len(firsts) or end <= firsts[first + 1]:
+            return self._is_newer_within(first, start, end, ts)
+        last = bisect_left(firsts, end, lo=first) - 1  # the last bucket with keys below `end`
         return (
             self._max(first + 1, last) > ts
-            or self._any_newer(first, bisect_left(self._keys[first], start), None, ts)
-            or self._any_newer(last, 0, bisect_left(self._keys[last], end), ts)
+            or self._is_newer_within(first, start, None, ts)
+            or self._is_newer_within(last, b"", end, ts)
         )
 
-    def _any_newer(self, bucket: int, low: int, high: int | None, ts: Timestamp) -> bool:
+    def _is_newer_within(self, bucket: int, start: bytes, end: bytes | None, ts: Timestamp) -> bool:
         if self._tree[self._size + bucket] <= ts:
+            return False  # without a look at the keys: most buckets are older than most snapshots
+        keys = self._keys[bucket]
+        low = bisect_left(keys, start)
+        if end is None:
+            high = len(keys)
+        elif low == len(keys) or keys[low] >= end:
             return False
-        times = self._ts[bucket][low:high]
-        return bool(times) and max(times) > ts
+        else:
+            high = bisect_left(keys, end, lo=low)
+        return max(self._ts[bucket][low:high], default=0) > ts
 
     def _max(self, low: int, high: int) -> Timestamp:
         """Return the newest timestamp in the buckets [low, high)."""
