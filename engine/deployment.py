@@ -114,14 +114,15 @@ class Deployment:
 
     async def push(self, modules: Sequence[Module], on_progress: OnProgress) -> PushReport:
         """Make `modules` the active code. Raises `PushFailed`; the version before stays in force then."""
-        return await self._pusher.push(modules, self.code, on_progress)
+        return await self._pusher.push(modules, on_progress)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close` has been called and everything has settled, then close the store."""
         try:
             async with trio.open_nursery() as helpers:
-                for pool in self._pools:
-                    await helpers.start(pool.run)
+                async with trio.open_nursery() as starting:
+                    for pool in self._pools:
+                        starting.start_soon(helpers.start, pool.run)
                 helpers.start_soon(self._query_lanes.run)
                 helpers.start_soon(self.queries.run_timers)
                 helpers.start_soon(self._housekeeping.run)
@@ -211,6 +212,7 @@ def _assemble(
         committer,
         clock,
         chance,
+        current_code,
         lambda version, ts: deployment._activate(version, ts),
         mutations.hold,
         seams.run_blocking,
@@ -235,10 +237,18 @@ def _assemble(
 def _kept_secret(path: Path) -> str:
     """Return the secret in `path`, drawn and written on first use, readable by its owner alone."""
     try:
-        return path.read_text().strip()
+        secret = path.read_text().strip()
     except FileNotFoundError:
-        secret = secrets.token_hex(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secret + "\n")
+        secret = ""
+    if secret:
         return secret
+    # Complete or not there at all: an empty key would be one that anybody knows.
+    drawn = secrets.token_hex(32)
+    unfinished = path.with_name(f"{path.name}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(drawn + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return drawn

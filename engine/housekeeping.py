@@ -7,21 +7,25 @@ history that older snapshots need. Both are kept for 14 days (`function-semantic
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
+from engine.backend import BackendFault
 from engine.clock import Clock
 from engine.committer import Committer
 from engine.idempotency import Idempotency
 from engine.offload import RunBlocking
-from storage import RetentionPolicy, Store
+from storage import CommitOutcomeUnknown, RetentionPolicy, Store, StoreError
 
 INTERVAL_S: Final = 60.0
 # Snapshots of running calls are younger: a transaction lives 10 s at most (function-semantics 19.3).
 READABLE_NS: Final = 60 * 10**9
+
+_log = logging.getLogger("tidewell.engine")
 
 
 @attrs.define(eq=False)
@@ -37,8 +41,14 @@ class Housekeeping:
         """Tidy up once in a while, until cancelled."""
         while True:
             await trio.sleep(INTERVAL_S)
-            await self.forget_requests()
-            await self.move_horizon()
+            try:
+                await self.forget_requests()
+                await self.move_horizon()
+            except CommitOutcomeUnknown:
+                raise
+            except (BackendFault, StoreError) as error:
+                # A full disk, most likely. It is no reason to end, and there will be another time.
+                _log.warning("nothing is forgotten for now: %s", error)
 
     async def forget_requests(self) -> None:
         """Remove the rows of requests that are past their time."""

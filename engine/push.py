@@ -13,13 +13,15 @@ again, so the pause is short, and no document can slip in that breaks the schema
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from itertools import islice
 from typing import Final
 
 import attrs
 import trio
 
+from engine.backend import BackendFault
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion, decode_version, encode_version, hash_modules, make_version
@@ -29,19 +31,19 @@ from sandbox.analysis import InvalidAnalysis
 from sandbox.frames import Load, Loaded, LoadFailed, Module, SourceError
 from sandbox.pool import Pool, PoolFailed, WorkerLost
 from storage import (
+    Catalog,
     CatalogChange,
     IndexInfo,
     Interval,
     ReadSet,
     Store,
     StoreError,
-    TableInfo,
     Timestamp,
     WriteSet,
 )
 from tidewell.errors import ValidationFailed
 from tidewell.ids import INTERNAL_ID_BYTES
-from tidewell.schema import Schema, Table
+from tidewell.schema import Index, Schema, Table
 from tidewell.validators import Scope, check
 from tidewell.values import unpack_trusted
 
@@ -76,29 +78,30 @@ class Pusher:
     _committer: Committer
     _clock: Clock
     _chance: Chance
-    _activate: Callable[[CodeVersion, Timestamp], None]
+    _active: Callable[[], CodeVersion | None]
+    _activate: Callable[[CodeVersion, Timestamp], None]  # called in the step in which the head moves
     _hold_writes: Callable[[], AbstractAsyncContextManager[None]]
     _run_blocking: RunBlocking
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
-    async def push(
-        self, modules: Sequence[Module], active: CodeVersion | None, on_progress: OnProgress
-    ) -> PushReport:
+    async def push(self, modules: Sequence[Module], on_progress: OnProgress) -> PushReport:
         """Make `modules` the active version. Raises `PushFailed`, and then nothing has changed."""
         async with self._one_at_a_time:
+            active = self._active()  # not earlier: the push before this one may have changed it
             if active is not None and active.hash == hash_modules(modules):
                 return PushReport(active, changed=False)
             code = await self._describe(modules)
             schema = code.described.read_schema() or NO_SCHEMA
-            added: list[int] = []
             try:
-                added = await self._declare_indexes(schema)
-                await self._fill_indexes(added, on_progress)
+                await self._fill_indexes(await self._declare_indexes(schema), on_progress)
                 checked_ts = await self._check_documents(schema, on_progress)
                 async with self._hold_writes():
                     warnings = await self._switch(code, schema, checked_ts)
-            except (PushFailed, StoreError) as error:
-                await self._withdraw_indexes(added)
+            except (PushFailed, StoreError, BackendFault) as error:
+                with suppress(
+                    StoreError, BackendFault
+                ):  # the next push finds what is left, and uses or removes it
+                    await self._withdraw_indexes()
                 problems = error.problems if isinstance(error, PushFailed) else [str(error)]
                 raise PushFailed(problems) from None
             return PushReport(code, changed=True, warnings=(*code.described.notes, *warnings))
@@ -132,21 +135,24 @@ class Pusher:
 
     async def _declare_indexes(self, schema: Schema) -> list[int]:
         """Add the new indexes of tables that exist already; return all that still have to be filled."""
-        catalog = self._store.catalog()
-        plan = catalog.plan()
-        waiting = []
-        for name, table in schema.tables.items():
-            info = catalog.tables.get(name)
-            if info is None:
-                continue
-            for index in table.indexes:
-                found = _find(info, index.name, index.fields, index.unique)
-                if found is None:
-                    found = plan.add_index(name, index.name, index.fields, unique=index.unique)
-                if not found.is_ready:
-                    waiting.append(found.index_id)
-        if change := plan.change():
-            async with self._hold_writes():
+        async with self._hold_writes():
+            catalog = self._store.catalog()
+            plan = catalog.plan()
+            waiting = []
+            for name, table in schema.tables.items():
+                info = catalog.tables.get(name)
+                if info is None:
+                    continue
+                for old in info.indexes:
+                    if not old.is_ready and not any(_is_same(old, index) for index in table.indexes):
+                        plan.remove_index(old.index_id)  # of a push that was cut off
+                for index in table.indexes:
+                    found = next((old for old in info.indexes if _is_same(old, index)), None)
+                    if found is None:
+                        found = plan.add_index(name, index.name, index.fields, unique=index.unique)
+                    if not found.is_ready:
+                        waiting.append(found.index_id)
+            if change := plan.change():
                 await self._commit(change)
         return waiting
 
@@ -157,20 +163,21 @@ class Pusher:
                 progress = await self._run_blocking(backfill.step, STEP)
                 on_progress(f"index {progress}")
 
-    async def _withdraw_indexes(self, added: Iterable[int]) -> None:
-        plan = self._store.catalog().plan()
-        for index_id in added:
-            index = plan.catalog.index(index_id)
-            if index is not None and not index.is_ready:
-                plan.remove_index(index_id)
-        if change := plan.change():
-            async with self._hold_writes():
+    async def _withdraw_indexes(self) -> None:
+        """Remove what was declared and is not in use."""
+        async with self._hold_writes():
+            plan = self._store.catalog().plan()
+            for table in tuple(plan.catalog.tables.values()):
+                for index in table.indexes:
+                    if not index.is_ready:
+                        plan.remove_index(index.index_id)
+            if change := plan.change():
                 await self._commit(change)
 
     # ---- documents ------------------------------------------------------------------
 
     async def _check_documents(self, schema: Schema, on_progress: OnProgress) -> Timestamp:
-        """Check every document against the new schema; return the snapshot that was checked."""
+        """Check every document against the new schema; return the snapshot up to which that is done."""
         if not schema.schema_validation:
             return self._committer.head_ts
         with self._store.snapshot() as snapshot:
@@ -178,82 +185,85 @@ class Pusher:
                 info = snapshot.catalog.tables.get(name)
                 if info is None:
                     continue
+                scope = _scope(snapshot.catalog)
                 documents = snapshot.scan(info.by_id, EVERYTHING)
                 count = 0
-                while step := await self._run_blocking(_next_documents, documents):
-                    for body in step:
-                        self._check(name, table, body)
-                    count += len(step)
+                while step := await self._run_blocking(_check_next, documents, name, table, scope):
+                    count += step
                     on_progress(f"checked {count:,} documents of {name}")
-            return snapshot.ts
+            checked_ts = snapshot.ts
+        # What was written meanwhile, while writes still go on: little is left for the moment they are held.
+        return await self._run_blocking(self._check_changed, schema, checked_ts)
 
-    def _check_changed(self, schema: Schema, since: Timestamp) -> None:
-        """Check the documents written after `since`, now that no more are being written."""
+    def _check_changed(self, schema: Schema, since: Timestamp) -> Timestamp:
+        """Check the documents written after `since`, up to the snapshot that is returned."""
         if not schema.schema_validation:
-            return
+            return since
         with self._store.snapshot() as snapshot:
-            tables = {info.by_id.index_id: info for info in snapshot.catalog.tables.values()}
-            changed = {key for entry in self._committer.write_log.entries_after(since) for key in entry.keys}
-            for index_id, key in changed:
-                info = tables.get(index_id)
-                if info is None or info.name not in schema.tables:
-                    continue
-                body = snapshot.get(info.number, key)  # the key of `by_id` is the internal id
-                if body is not None:
-                    self._check(info.name, schema.tables[info.name], body)
-
-    def _check(self, name: str, table: Table, body: bytes) -> None:
-        document = unpack_trusted(body)
-        fields = {key: value for key, value in document.items() if key not in ("_id", "_creationTime")}
-        try:
-            check(
-                table.document, fields, f"{name} {document['_id']}", Scope(self._table_number, coerces=False)
-            )
-        except ValidationFailed as error:
-            raise PushFailed([f"an existing document does not match the new schema: {error}"]) from None
-
-    def _table_number(self, name: str) -> int | None:
-        info = self._store.catalog().tables.get(name)
-        return info.number if info is not None else None
+            scope = _scope(snapshot.catalog)
+            changed = {
+                (write.table, write.internal_id)
+                for entry in self._store.log(since, snapshot.ts)
+                for write in entry.writes
+            }
+            for number, internal_id in sorted(changed):
+                info = snapshot.catalog.by_number.get(number)
+                body = snapshot.get(number, internal_id) if info is not None else None
+                if info is not None and body is not None and info.name in schema.tables:
+                    _check(info.name, schema.tables[info.name], body, scope)
+            return snapshot.ts
 
     # ---- the switch -----------------------------------------------------------------
 
     async def _switch(self, code: CodeVersion, schema: Schema, checked_ts: Timestamp) -> tuple[str, ...]:
-        self._check_changed(schema, checked_ts)
+        await self._run_blocking(self._check_changed, schema, checked_ts)
         catalog = self._store.catalog()
         plan = catalog.plan()
         warnings = []
         for name, info in catalog.tables.items():
             declared = schema.tables[name].indexes if name in schema.tables else ()
-            wanted = {(index.name, index.fields, index.unique) for index in declared}
-            for index in info.indexes:
-                if (index.name, index.fields, index.unique) not in wanted:
-                    plan.remove_index(index.index_id)
-                    if index.is_ready and index.name not in {each.name for each in declared}:
+            wanted = [old for old in info.indexes if any(_is_same(old, index) for index in declared)]
+            for old in info.indexes:
+                if old not in wanted:
+                    plan.remove_index(old.index_id)
+                    if old.is_ready and old.name not in {index.name for index in declared}:
                         warnings.append(
-                            f"the index {index.name} of {name} is no longer in the schema and was removed"
+                            f"the index {old.name} of {name} is no longer in the schema and was removed"
                         )
-            for index in info.indexes:
-                if (index.name, index.fields, index.unique) in wanted and not index.is_ready:
-                    plan.enable_index(index.index_id)
+            for old in wanted:
+                if not old.is_ready:
+                    plan.enable_index(old.index_id)
         for name, table in schema.tables.items():
             if name not in catalog.tables:
                 plan.create_table(name)
                 for new in table.indexes:
                     plan.add_index(name, new.name, new.fields, unique=new.unique, state="ready")
         plan.set_schema(code.hash)  # mutations read it, so none that began before can commit after
-        ts = await self._commit(
-            plan.change(),
+        rows = (
             (CODE_PREFIX + code.hash.encode(), encode_version(code)),
             (ACTIVE_KEY, code.hash.encode()),
         )
-        self._activate(code, ts)
+        await self._commit(plan.change(), rows, on_head=partial(self._activate, code))
         return tuple(warnings)
 
-    async def _commit(self, change: CatalogChange, *rows: tuple[bytes, bytes | None]) -> Timestamp:
-        view = View(self._committer.head_ts)
-        proposal = Proposal(view, ReadSet(), WriteSet(), None, rows=lambda *_: rows, catalog=change)
-        return await self._committer.accept(proposal).durable.wait()
+    async def _commit(
+        self,
+        change: CatalogChange,
+        rows: Sequence[tuple[bytes, bytes | None]] = (),
+        on_head: Callable[[Timestamp], None] | None = None,
+    ) -> None:
+        proposal = Proposal(
+            View(self._committer.head_ts),
+            ReadSet(),
+            WriteSet(),
+            None,
+            rows=lambda *_: rows,
+            catalog=change,
+            on_head=on_head,
+        )
+        # Writes stay held until it is known, whoever is cancelled.
+        with trio.CancelScope(shield=True):
+            await self._committer.accept(proposal).durable.wait()
 
 
 def load_active(store: Store) -> CodeVersion | None:
@@ -266,15 +276,34 @@ def load_active(store: Store) -> CodeVersion | None:
     return decode_version(data)
 
 
-def _find(info: TableInfo, name: str, fields: tuple[str, ...], unique: bool) -> IndexInfo | None:
-    for index in info.indexes:
-        if (index.name, index.fields, index.unique) == (name, fields, unique):
-            return index
-    return None
+def _is_same(old: IndexInfo, index: Index) -> bool:
+    return (old.name, old.fields, old.unique) == (index.name, index.fields, index.unique)
 
 
-def _next_documents(rows: Iterator[tuple[bytes, bytes, bytes]]) -> list[bytes]:
-    return [body for _, _, body in islice(rows, STEP)]
+def _scope(catalog: Catalog) -> Scope:
+    def number_of(name: str) -> int | None:
+        info = catalog.tables.get(name)
+        return info.number if info is not None else None
+
+    return Scope(number_of, coerces=False)
+
+
+def _check_next(rows: Iterator[tuple[bytes, bytes, bytes]], name: str, table: Table, scope: Scope) -> int:
+    """Check the next documents of a table; return how many there were. Raises `PushFailed`."""
+    count = 0
+    for _, _, body in islice(rows, STEP):
+        _check(name, table, body, scope)
+        count += 1
+    return count
+
+
+def _check(name: str, table: Table, body: bytes, scope: Scope) -> None:
+    document = unpack_trusted(body)
+    fields = {key: value for key, value in document.items() if key not in ("_id", "_creationTime")}
+    try:
+        check(table.document, fields, f"{name} {document['_id']}", scope)
+    except ValidationFailed as error:
+        raise PushFailed([f"an existing document does not match the new schema: {error}"]) from None
 
 
 def _source_error(error: SourceError) -> str:

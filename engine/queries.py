@@ -32,6 +32,7 @@ import trio
 
 from engine.backend import BackendFault, Call, QueryOutcome
 from engine.clock import Clock
+from engine.guest_outcomes import may_call_internal
 from engine.interval_index import IntervalIndex
 from engine.promise import Promise
 from storage import IndexKey, OutOfRetention, ReadSet, Timestamp, WriteLog
@@ -231,7 +232,7 @@ class Queries:
             path=call.path,
             args=pack(call.args),
             claims=pack(None if claims is None else dict(sorted(claims.items()))),
-            internal=call.identity.admin or call.origin == "internal",
+            internal=may_call_internal(call),
             journal=journal,
         )
         entry = self._entries.get(key)

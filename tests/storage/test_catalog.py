@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from storage import Catalog, CatalogChange, CatalogPlan, Commit, InvalidCatalogChange, Store
@@ -129,3 +130,16 @@ def test_many_tables_one_by_one_stay_cheap_to_write_and_to_read(
         check(store)
     with Store.open(tmp_path / "store") as store:
         assert len(store.catalog().tables) == 200
+
+
+def test_an_index_is_filled_beside_the_one_whose_place_it_takes() -> None:
+    plan = with_posts().plan()
+    old = plan.catalog.tables["posts"].indexes[0]
+    plan.enable_index(old.index_id)
+    new = plan.add_index("posts", old.name, ("author", "title"))
+    assert plan.catalog.tables["posts"].index(old.name) == attrs.evolve(old, state="ready")
+    with pytest.raises(InvalidCatalogChange, match="the name is taken"):
+        plan.enable_index(new.index_id)
+    plan.remove_index(old.index_id)
+    plan.enable_index(new.index_id)
+    assert plan.catalog.tables["posts"].index(old.name) == attrs.evolve(new, state="ready")
