@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sandbox.analysis import Analysis, FunctionSpec
+from sandbox.analysis import INDEX_USES_MAX, Analysis, FunctionSpec
 from sandbox.classes import TypedDictBase, fields_of, install, is_guest_class
 from sandbox.compiler import FILENAME_PREFIX, CompiledModule
 from sandbox.faults import Terminated
 from sandbox.frames import SourceError
 from sandbox.guest import GuestRuntime
+from sandbox.index_uses import index_uses
 from sandbox.loader import App, ImportCycle, LoadError, Modules, describe_app
 from sandbox.sdk import Declared, GuestSchema, Members, meaning
 from sandbox.traces import describe
@@ -75,7 +76,13 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     if errors:
         raise LoadError(_distinct(errors))
     functions.sort(key=lambda spec: spec.path)
-    return describe_app(app, Analysis(functions=functions, schema=schema))
+    uses = [use for compiled in app.modules.values() for use in index_uses(compiled)]
+    notes = []
+    if "schema" in app.modules and schema is None:
+        notes.append("schema.py has no variable named schema, so documents are not checked")
+    return describe_app(
+        app, Analysis(functions=functions, schema=schema, index_uses=uses[:INDEX_USES_MAX], notes=notes)
+    )
 
 
 def _distinct(errors: list[SourceError]) -> list[SourceError]:

@@ -21,6 +21,7 @@ from tidewell.validators import InvalidValidator, ObjectValidator, Validator
 
 FUNCTIONS_MAX: Final = 8192
 NOTES_MAX: Final = 256
+INDEX_USES_MAX: Final = 4096
 ANALYSIS_BYTES_MAX: Final = 8 * 2**20  # as much as the code it describes may have
 
 Kind = Literal["query", "mutation", "action"]
@@ -60,9 +61,20 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return None if self.returns is None else validator_from_json(self.returns)
 
 
+class IndexUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A place in the source that names an index."""
+
+    table: str  # empty when it is not written beside it
+    index: str
+    function: str  # of the module; empty outside of functions
+    file: str
+    line: int
+
+
 class Analysis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     functions: list[FunctionSpec]  # sorted by path
     schema: Any = None  # as `tidewell.schema.to_json` writes it; None without a schema.py
+    index_uses: list[IndexUse] = []
     notes: list[str] = []  # for the developer: what is legal and probably not meant
 
     def read_schema(self) -> Schema | None:
@@ -96,6 +108,8 @@ def decode_analysis(data: bytes) -> Analysis:
 def _check(analysis: Analysis) -> None:
     if len(analysis.functions) > FUNCTIONS_MAX or len(analysis.notes) > NOTES_MAX:
         raise InvalidAnalysis("too many functions or notes")
+    if len(analysis.index_uses) > INDEX_USES_MAX:
+        raise InvalidAnalysis("too many uses of indexes")
     paths = set()
     for spec in analysis.functions:
         if canonical_path(spec.path) != spec.path or spec.path in paths:

@@ -30,6 +30,7 @@ from __future__ import annotations
 import ast
 import marshal
 import sys
+import warnings
 from types import CodeType
 from typing import Any, Final
 
@@ -91,7 +92,10 @@ def compile_module(
     if type(source) is not str:
         raise CompileError("the source is not text", filename, 0, 0)
     try:
-        return _compile(source, filename, module, user_modules)
+        # A warning would be printed with its source line, which the interpreter looks for in files.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _compile(source, filename, module, user_modules)
     except CompileError:
         raise
     except SyntaxError as error:

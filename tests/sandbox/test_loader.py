@@ -130,6 +130,35 @@ def test_modules_import_each_other_and_come_before_facades(app: GuestApp) -> Non
     assert GuestApp(files).query("a:run") == ["name", "X", "mine", "[1]"]
 
 
+def test_places_that_name_an_index_are_noted(app: GuestApp) -> None:
+    source = """\
+        from tidewell import query
+
+        @query
+        def mine(ctx, name: str):
+            posts = ctx.db.query("posts").with_index("by_author", lambda q: q.eq("author", 1))
+            return helper(ctx.db.query(name)) + posts.order("desc").take(2)
+
+        def helper(rows):
+            return rows.with_index("by_likes").collect()
+        """
+    uses = described(app, {"m.py": source}).index_uses
+    assert [(use.table, use.index, use.function, use.file, use.line) for use in uses] == [
+        ("posts", "by_author", "mine", "m.py", 5),
+        ("", "by_likes", "helper", "m.py", 9),
+    ]
+
+
+def test_source_that_the_interpreter_would_warn_about_loads(app: GuestApp) -> None:
+    assert described(app, {"m.py": "x = '\\d'\ndef f():\n    assert (x, 'always true')"}).functions == []
+
+
+def test_a_schema_file_without_a_schema_is_noted(app: GuestApp) -> None:
+    assert described(app, {"schema.py": "LIMIT = 3"}).notes == [
+        "schema.py has no variable named schema, so documents are not checked"
+    ]
+
+
 def test_a_function_belongs_to_the_module_that_declares_it(app: GuestApp) -> None:
     files = {
         "a.py": "from tidewell import query\n@query\ndef f(ctx): return 1",
