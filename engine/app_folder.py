@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from engine.code import CODE_BYTES_MAX, MODULE_BYTES_MAX
@@ -40,10 +40,19 @@ def is_module_file(folder: Path, path: Path) -> bool:
     parts = path.relative_to(folder).parts
     return (
         path.suffix == ".py"
-        and not any(part.startswith(("_", ".")) for part in parts)
+        and not _is_private(parts)
         and "tests" not in parts[:-1]
         and not path.name.endswith(".test.py")
     )
+
+
+def may_be_folder(folder: Path, path: Path) -> bool:
+    """Whether something changed that may have been a folder of modules: moved away, it names no file."""
+    return not path.suffix and not _is_private(path.relative_to(folder).parts)
+
+
+def _is_private(parts: Iterable[str]) -> bool:
+    return any(part.startswith(("_", ".")) for part in parts)
 
 
 def _module_files(folder: Path) -> Iterator[Path]:

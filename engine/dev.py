@@ -8,7 +8,7 @@ goes through one `Report`, so that nothing else needs to know about terminals.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ import attrs
 import trio
 import watchfiles
 
-from engine.app_folder import InvalidAppFolder, is_module_file, read_app_folder
+from engine.app_folder import InvalidAppFolder, is_module_file, may_be_folder, read_app_folder
 from engine.auth import Authenticator
 from engine.backend import Call
 from engine.chance import SystemChance
@@ -66,30 +66,42 @@ async def run_dev(options: DevOptions, report: Report) -> None:
         instance_name=options.app.resolve().parent.name,
         version=version("tidewell"),
     )
+    pusher = _Pusher(deployment, options.app, report)
+    front = trio.CancelScope()  # start-up, the socket server, the watching of files
+
+    def stop() -> None:
+        pusher.is_over.set()
+        front.cancel()
+
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(deployment.run)
-            try:
-                async with trio.open_nursery() as front:
-                    [address, *_] = await front.start(
-                        serve, deployment, options.host, options.port, server_options
-                    )
-                    pusher = _Pusher(deployment, options.app, report)
-                    front.start_soon(pusher.watch)  # first, or a save during the first push would be missed
-                    await pusher.push()
-                    report.serving(options.app, address.url, options.data)
-                    await _wait_for_end(signals, report)
-                    pusher.is_over.set()
-                    front.cancel_scope.cancel()
-            finally:
-                deployment.close()
+        async with trio.open_nursery() as everything:
+            everything.start_soon(_obey, signals, stop, everything.cancel_scope.cancel, report)
+            async with trio.open_nursery() as back:
+                with front:
+                    await back.start(deployment.run)
+                    try:
+                        async with trio.open_nursery() as nursery:
+                            [address, *_] = await nursery.start(
+                                serve, deployment, options.host, options.port, server_options
+                            )
+                            nursery.start_soon(pusher.watch)  # first: a save during the push counts
+                            await pusher.push()
+                            report.serving(options.app, address.url, options.data)
+                    finally:
+                        deployment.close()
+            everything.cancel_scope.cancel()
     report.stopped()
 
 
-async def _wait_for_end(signals: AsyncIterator[int], report: Report) -> None:
-    async for number in signals:
-        report.stopping(signal.Signals(number).name)
-        return
+async def _obey(
+    signals: AsyncIterator[int], stop: Callable[[], None], cut_off: Callable[[], None], report: Report
+) -> None:
+    """End in order on the first signal and at once on the next, whatever is going on."""
+    report.stopping(signal.Signals(await anext(signals)).name)
+    stop()
+    async for _ in signals:
+        report.cutting_off()
+        cut_off()
 
 
 @attrs.define(eq=False)
@@ -119,7 +131,7 @@ class _Pusher:
         root = self.app.resolve()
 
         def is_relevant(_: watchfiles.Change, path: str) -> bool:
-            return is_module_file(root, Path(path))
+            return is_module_file(root, Path(path)) or may_be_folder(root, Path(path))
 
         async for _ in watchfiles.awatch(
             root,

@@ -44,6 +44,9 @@ class Report:
     def stopping(self, signal_name: str) -> None:
         self._line(f"Stopping on {signal_name}: finishing what is under way.")
 
+    def cutting_off(self) -> None:
+        self._line("Stopping at once: what is under way is given up.")
+
     def stopped(self) -> None:
         self._line("Stopped. Everything acknowledged is on disk.")
 
