@@ -8,11 +8,13 @@ limits are set (the database is mapped by then, so its size does not matter):
   filled and then made read-only leave the data segment but not memory, so the
   data limit alone could be walked around by native code.
 
-CPU has two backstops that work while the engine itself is stuck. Neither can be
-armed again for each call, because the filter forbids it; both hold the allowance
-of the worker's whole life, and the pool replaces a worker before an honest one
-can reach it. A profiling timer's default action kills, two seconds later the hard
-limit does. The limit of one call is the engine's watch of the worker's CPU clock.
+CPU time is watched by the engine, call by call; these are the backstops for an
+engine that is stuck. Under the filter a worker can arm nothing again, so what it
+arms itself holds for its whole life: a profiling timer whose default action
+kills, and two seconds later the hard limit. The pool replaces a worker long before
+an honest one gets there. In between the engine moves the soft limit from outside,
+before each call that needs it, where it may: for its own user, or with
+CAP_SYS_RESOURCE for the unused one (`WorkerProcess.allow_cpu`).
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Budgets:
     """What one worker may use."""
 
     memory_bytes: int = 128 * 2**20  # beyond what it has when it is confined
-    cpu_life_s: int = 300  # CPU time of all its calls together
+    cpu_life_s: int = 600  # CPU time of all its calls together
 
 
 def _memory_in_use() -> tuple[int, int]:

@@ -64,7 +64,7 @@ def explain(verdict: Verdict | None, status: int | None, cpu_s: float, cpu_life_
     if number == signal.SIGSYS:
         return WorkerLost("security", "made a system call that is not allowed")
     if number in _CPU_SIGNALS:
-        return WorkerLost("cpu", "used up the CPU time of its whole life")
+        return WorkerLost("cpu", "used up its CPU time, and the kernel noticed before we did")
     if number == signal.SIGKILL:
         if verdict is None and cpu_s >= cpu_life_s:
             return WorkerLost("cpu", "used up the CPU time of its whole life")

@@ -118,6 +118,7 @@ class Worker:
         process = self.process
         used_s = process.cpu_s()
         self.deadline = Deadline(trio.current_time() + wall_s, used_s + cpu_s)
+        process.allow_cpu(self.deadline.cpu_s)
         self.requests += 1
         try:
             if on_syscall is None:

@@ -8,7 +8,9 @@ reading only: CPU clock, memory, and what the kernel says of its confinement.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import resource
 import signal
 import socket
 import time
@@ -22,6 +24,7 @@ from sandbox.pool.death import DeathKind, Verdict, WorkerLost, explain
 
 _CPU_CLOCK_OF_PROCESS: Final = 2  # CPUCLOCK_SCHED, in the encoding of clock_getcpuclockid(3)
 _END_S: Final = 10.0  # a killed process ends at once; this is for a machine in distress
+_CPU_SLACK_S: Final = 2.0  # limits count whole seconds, and we are the ones to notice first
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -36,6 +39,7 @@ class WorkerProcess:
     status: int | None = attrs.field(default=None, init=False)
     is_dead: bool = attrs.field(default=False, init=False)
     _cpu_s: float = attrs.field(default=0.0, init=False)
+    _armed_s: float = attrs.field(default=0.0, init=False)  # the soft limit on CPU time that we set last
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def kill(self, kind: DeathKind = "crash", detail: str = "replaced") -> None:
@@ -81,6 +85,20 @@ class WorkerProcess:
             with contextlib.suppress(OSError):  # it has just ended; the zygote will report the final figure
                 self._cpu_s = time.clock_gettime((~self.pid << 3) | _CPU_CLOCK_OF_PROCESS)
         return self._cpu_s
+
+    def allow_cpu(self, until_s: float) -> None:
+        """Have the kernel kill the process some seconds past `until_s` of CPU time, should we be stuck.
+
+        The worker cannot move its own limits; we can, from outside. Nothing is done while
+        the limit in force is near enough, so short calls one after another cost nothing.
+        """
+        limit_s = until_s + _CPU_SLACK_S
+        if abs(limit_s - self._armed_s) < _CPU_SLACK_S or self.is_dead or self.pid <= 0:
+            return
+        with contextlib.suppress(OSError):  # it has ended, or we may not (another user's): its timer remains
+            _, hard = resource.prlimit(self.pid, resource.RLIMIT_CPU)
+            resource.prlimit(self.pid, resource.RLIMIT_CPU, (min(math.ceil(limit_s), hard), hard))
+            self._armed_s = limit_s
 
     def private_bytes(self) -> int:
         """Anonymous memory, which excludes pages of the database."""

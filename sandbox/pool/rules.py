@@ -16,7 +16,7 @@ class Rules:
 
     requests_max: int = 20_000  # a worker's whole life; bounds what a slow leak can gather
     growth_bytes_max: int = 48 * 2**20  # private memory since it was ready
-    cpu_reserve_s: float = 10.0  # a worker with less left of its life's allowance is replaced
+    cpu_reserve_s: float = 120.0  # a worker with less left of its life's allowance is replaced
     idle_s: float = 300.0  # after this long without a request a worker is let go, the last one included
     spares: int = 1  # ready workers kept while the pool is in use, within its size
     starts_burst: int = 16  # starts that may follow each other at once,

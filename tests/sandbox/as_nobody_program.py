@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import sys
 
 import trio
@@ -25,11 +27,24 @@ async def main(with_namespaces: bool) -> None:
                     kinds[path] = "answered"
                 except WorkerLost as lost:
                     kinds[path] = lost.kind
+        kinds["spin, engine stuck"] = await spin_while_the_loop_stands_still(pool)
     print(
         json.dumps(
             {"uid": os.geteuid(), "kinds": kinds, "layers": pool.layers.in_force, "notes": pool.layers.notes}
         )
     )
+
+
+async def spin_while_the_loop_stands_still(pool: WorkerPool) -> str:
+    """Return the signal that ended the worker, and the soft limit it had."""
+    async with pool.lease() as worker:
+        process = worker.process
+        process.allow_cpu(process.cpu_s() + 0.1)
+        await worker.wire.send(run_frame("spin"))
+        assert select.select([process.descriptor], [], [], 45)[0]
+        status = await process.ended()
+        assert status is not None
+        return signal.Signals(os.WTERMSIG(status)).name
 
 
 trio.run(main, sys.argv[1] == "namespaces")

@@ -95,7 +95,7 @@ class RawWorker:
         """Wait for the end and return its kind; close the channel, which ends a healthy worker."""
         self.channel.close()
         status = self.zygote.status_of(self.serial)
-        return explain(None, status, 0.0, 300).kind if status else "ordinary"
+        return explain(None, status, 0.0, 600).kind if status else "ordinary"
 
 
 @attrs.define
@@ -142,4 +142,4 @@ def zygote_of(entry: str, **changes: Any) -> Iterator[RawZygote]:
         process.wait(PATIENCE_S)
 
 
-SMALL = Budgets(memory_bytes=32 * 2**20, cpu_life_s=300)
+SMALL = Budgets(memory_bytes=32 * 2**20, cpu_life_s=600)

@@ -242,7 +242,7 @@ async def test_worker_that_has_grown_is_replaced() -> None:
 
 
 async def test_worker_near_the_end_of_its_cpu_life_is_replaced() -> None:
-    async with toy_pool(size=1, rules=Rules(cpu_reserve_s=10**6)) as pool:
+    async with toy_pool(size=1, rules=Rules(cpu_reserve_s=10.0**6)) as pool:
         assert not await first_and_second(pool, "echo")
 
 
