@@ -56,9 +56,13 @@ def judge(world: World) -> list[str]:
                 "answers": _unexpected_failures(world),
                 "exactly once": exactly_once.check(history.requests, evidence.committed),
                 "durability": durability.check(
-                    history.requests, history.shown, evidence.committed, evidence.head_ts
+                    history.requests,
+                    history.shown,
+                    evidence.committed,
+                    evidence.head_ts,
+                    world.workload.writes,
                 ),
-                "sessions": sessions.check(history.requests, history.shown),
+                "sessions": sessions.check(history.requests, history.shown, world.workload.writes),
                 "seeds": seeds.check(evidence.committed),
                 "serial": []
                 if model is None

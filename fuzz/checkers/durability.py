@@ -3,20 +3,27 @@ that the last recovery found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fuzz.history import Request, Shown
 from fuzz.workloads.base import Committed
 
 
 def check(
-    requests: Iterable[Request], shown: Iterable[Shown], committed: Sequence[Committed], head_ts: int
+    requests: Iterable[Request],
+    shown: Iterable[Shown],
+    committed: Sequence[Committed],
+    head_ts: int,
+    writes: Callable[[Request], bool] = lambda request: True,
 ) -> list[str]:
-    """Every request that was answered with success is taken to have written something."""
+    """
+    Args:
+      writes: whether a request that was answered with success has written something.
+    """
     problems = []
     found = {each.request_id: each.ts for each in committed}
     for request in requests:
-        if request.status != "ok":
+        if request.status != "ok" or not writes(request):
             continue
         if request.request_id not in found:
             problems.append(f"{request} was acknowledged at {request.ts} and is not in the log")

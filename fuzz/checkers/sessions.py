@@ -3,13 +3,21 @@ of a request is shown before its answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from fuzz.history import Request, Shown
 
 
-def check(requests: Iterable[Request], shown: Iterable[Shown]) -> list[str]:
+def check(
+    requests: Iterable[Request],
+    shown: Iterable[Shown],
+    writes: Callable[[Request], bool] = lambda request: True,
+) -> list[str]:
+    """
+    Args:
+      writes: whether a request that was answered with success has written something.
+    """
     problems = []
     shown_to: dict[str, list[Shown]] = {}
     for each in shown:
@@ -20,13 +28,14 @@ def check(requests: Iterable[Request], shown: Iterable[Shown]) -> list[str]:
     for client, seen in shown_to.items():
         problems += _check_time(client, seen)
         for request in sent_by.get(client, ()):
-            problems += _check_order_of_answer(request, seen)
+            if request.status == "ok" and writes(request):
+                problems += _check_order_of_answer(request, seen)
     for client, sent in sent_by.items():
         answered = [request for request in sent if request.ts is not None]
         for one, next_ in pairwise(sorted(answered, key=lambda request: request.number)):
             assert one.ts is not None
             assert next_.ts is not None
-            if next_.ts <= one.ts:
+            if next_.ts < one.ts:
                 problems.append(f"{client}: {next_} took effect at {next_.ts}, {one} before it at {one.ts}")
     return problems
 

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from fuzz.workloads import bank, counter
+from fuzz.workloads import bank, counter, cycle, inbox, lists, traps
 from fuzz.workloads.base import Workload
 
 WORKLOADS: Final[dict[str, Workload]] = {
-    workload.name: workload for workload in (counter.WORKLOAD, bank.WORKLOAD)
+    workload.name: workload
+    for workload in (
+        counter.WORKLOAD,
+        bank.WORKLOAD,
+        cycle.WORKLOAD,
+        inbox.WORKLOAD,
+        traps.WORKLOAD,
+        lists.WORKLOAD,
+    )
 }

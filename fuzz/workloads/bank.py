@@ -113,5 +113,5 @@ def may_fail(request: Request) -> bool:
 
 
 WORKLOAD: Final = Workload(
-    "bank", {"bank.py": APP, "schema.py": SCHEMA}, set_up, step, check, watched, Bank, may_fail
+    "bank", {"bank.py": APP, "schema.py": SCHEMA}, set_up, step, check, watched, Bank, may_fail=may_fail
 )

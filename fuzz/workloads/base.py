@@ -66,4 +66,7 @@ class Workload:
     check: Callable[[End], list[str]]
     watched: Callable[[Random], list[tuple[str, dict[str, Any]]]]
     model: Callable[[], Model] | None = None
+    writes: Callable[[Request], bool] = lambda request: (
+        True
+    )  # whether an answered request has changed anything
     may_fail: Callable[[Request], bool] = lambda request: False  # whether an error answer is as it should be
