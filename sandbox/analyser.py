@@ -18,6 +18,7 @@ from sandbox.guest import GuestRuntime
 from sandbox.index_uses import index_uses
 from sandbox.loader import App, ImportCycle, LoadError, Modules, describe_app
 from sandbox.sdk import Declared, GuestSchema, Members, meaning
+from sandbox.text import scrub
 from sandbox.traces import describe
 from tidewell.annotations import to_validator
 from tidewell.refs import canonical_path, wire_name
@@ -66,7 +67,7 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
             try:
                 functions.append(_spec(handler_name, declared, compiled, annotations))
             except InvalidValidator as error:
-                errors.append(_source_error(compiled, _line_of(declared, compiled), str(error)))
+                errors.append(_source_error(compiled, _line_of(declared, compiled), scrub(str(error))))
         if name == "schema" and "schema" in namespace:
             found = namespace["schema"]
             if isinstance(found, GuestSchema):
@@ -200,7 +201,7 @@ def _located(error: BaseException, compiled: CompiledModule, app: App, runtime: 
     described = describe(error, {}, runtime.texts)
     text = f"{described.kind}: {described.message}" if described.message else described.kind
     if isinstance(error, InvalidValidator):
-        text = str(error)
+        text = described.message  # it says all, and the class of the error is ours
     for frame in reversed(described.frames):
         if frame.filename in app.sources:
             return SourceError(path=frame.filename, line=frame.line, column=0, message=text)

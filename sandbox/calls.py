@@ -27,6 +27,7 @@ from tidewell.errors import (
     FunctionError,
     InvalidFunctionCall,
     InvalidValue,
+    LimitExceeded,
     TidewellError,
     ValidationFailed,
 )
@@ -147,7 +148,10 @@ class Calls:
     def _as_seen_by_caller(self, error: Exception, function: Function) -> Exception:
         """Return a new exception: `AppError` with its data, `FunctionError` for everything else."""
         if isinstance(error, AppError):
-            return AppError(take_in(getattr(error, "data", None), "data", self._runtime.meter.charge))
+            try:
+                return AppError(take_in(getattr(error, "data", None), "data", self._runtime.meter.charge))
+            except (InvalidValue, LimitExceeded) as problem:
+                error = problem
         if isinstance(error, Unreached):
             return FunctionError(function.spec.path, str(error))
         described = describe(error, {}, self._runtime.texts)

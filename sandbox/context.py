@@ -325,7 +325,9 @@ def _checked_limits(limits: Any) -> dict[str, int]:
         raise InvalidValue("limits", "is a dict of limits by name")
     for name, share in limits.items():
         if type(name) is not str or name not in DEFAULTS:
-            raise InvalidValue("limits", f"{name!r} is not a limit; they are {', '.join(sorted(DEFAULTS))}")
+            raise InvalidValue(
+                "limits", f"has a name that is no limit; they are {', '.join(sorted(DEFAULTS))}"
+            )
         if type(share) is not int or share < 0:
             raise InvalidValue(f"limits.{name}", "is a number, 0 or more")
     return dict(limits)

@@ -120,7 +120,7 @@ class SystemReader(HostObject):
 
     def _checked(self, table: Any) -> str:
         if type(table) is not str or table not in SYSTEM_TABLES:
-            raise InvalidId(f"{table!r} is not a system table; they are {', '.join(sorted(SYSTEM_TABLES))}")
+            raise InvalidId(f"there is no such system table; they are {', '.join(sorted(SYSTEM_TABLES))}")
         return table
 
 

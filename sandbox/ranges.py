@@ -24,24 +24,29 @@ class GuestRange(HostObject):
         self._charge = charge
 
     def eq(self, field: str, value: Any) -> GuestRange:
-        self._builder.eq(field, self._operand(value))
+        self._builder.eq(self._field(field), self._operand(value))
         return self
 
     def gt(self, field: str, value: Any) -> GuestRange:
-        self._builder.gt(field, self._operand(value))
+        self._builder.gt(self._field(field), self._operand(value))
         return self
 
     def gte(self, field: str, value: Any) -> GuestRange:
-        self._builder.gte(field, self._operand(value))
+        self._builder.gte(self._field(field), self._operand(value))
         return self
 
     def lt(self, field: str, value: Any) -> GuestRange:
-        self._builder.lt(field, self._operand(value))
+        self._builder.lt(self._field(field), self._operand(value))
         return self
 
     def lte(self, field: str, value: Any) -> GuestRange:
-        self._builder.lte(field, self._operand(value))
+        self._builder.lte(self._field(field), self._operand(value))
         return self
+
+    def _field(self, field: Any) -> str:
+        if type(field) is not str:  # before anything shows it in a message
+            raise InvalidRange(f"a field name must be a string, found a {type(field).__name__}")
+        return field
 
     def _operand(self, value: Any) -> Any:
         return MISSING if value is MISSING else take_in(value, "q", self._charge, bytes_max=BOUND_BYTES_MAX)

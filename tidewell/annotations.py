@@ -115,8 +115,9 @@ def to_validator(annotation: object, where: str = "") -> Validator:
     built = _generic(annotation, where) or _structured(annotation)
     if built is None:
         place = f"{where}: " if where else ""
+        shown = short_text(annotation) if isinstance(annotation, type) else f"a {type(annotation).__name__}"
         raise InvalidValidator(
-            f"{place}{short_text(annotation)} is not an annotation that can be checked; use str, int, float, "
+            f"{place}{shown} is not an annotation that can be checked; use str, int, float, "
             'bool, bytes, None, list[...], dict[str, ...], Literal[...], Id["table"], a TypedDict or v.any()'
         )
     return built

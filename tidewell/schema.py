@@ -119,7 +119,11 @@ class Table:
             raise InvalidValidator(f"two indexes named {name!r}")
 
     def _check_path(self, path: object, index: str) -> None:
-        if type(path) is not str or not path or any(not part for part in path.split(".")):
+        if type(path) is not str:
+            raise InvalidValidator(
+                f"index {index!r}: the path of a field is text, not a {type(path).__name__}"
+            )
+        if not all(path.split(".")):
             raise InvalidValidator(f"index {index!r}: {path!r} is not the path of a field")
         if any(part.startswith("_") for part in path.split(".")):
             raise InvalidValidator(
@@ -183,7 +187,9 @@ def check_field_name(name: str) -> None:
 
 def check_name(name: object, what: str) -> None:
     """Check the name of a table or an index. Raises `InvalidValidator`."""
-    if type(name) is not str or not _NAME.fullmatch(name):
+    if type(name) is not str:
+        raise InvalidValidator(f"the name of {what} is text, not a {type(name).__name__}")
+    if not _NAME.fullmatch(name):
         raise InvalidValidator(
             f"{name!r} is not a name for {what}: a letter, then letters, digits and '_', at most 64"
         )
@@ -238,8 +244,8 @@ class Schema:
         return _with_fields(document, system)
 
     def _declared(self, name: str) -> Table:
-        if name not in self.tables:
-            raise InvalidValidator(f"there is no table {name!r}; the tables are {', '.join(self.tables)}")
+        if type(name) is not str or name not in self.tables:
+            raise InvalidValidator(f"there is no table of that name; the tables are {', '.join(self.tables)}")
         return self.tables[name]
 
 

@@ -99,6 +99,13 @@ APP = {
             raise AppError({1, 2})
 
         @query
+        def nested_no_value(ctx):
+            try:
+                ctx.run_query("m:raises_no_value")
+            except FunctionError as error:
+                return error.message
+
+        @query
         def raises_text(ctx):
             raise AppError("no room")
 
@@ -201,7 +208,7 @@ def first_line(outcome: Outcome) -> str:
         ("reference", "InvalidFunctionCall", "a function is named by its path"),
         ("declared", "InvalidFunctionCall", "name the function by its path or a reference"),
         ("args", "InvalidValue", "the arguments of m:inner are one dict, found a list"),
-        ("limits", "InvalidValue", "'nonsense' is not a limit"),
+        ("limits", "InvalidValue", "has a name that is no limit; they are bytes_read"),
     ],
 )
 def test_what_a_function_may_not_do_says_why(app: GuestApp, what: str, code: str, text: str) -> None:
@@ -264,6 +271,12 @@ def test_application_errors_without_a_value_are_errors_of_the_function(app: Gues
     outcome = app.outcome("query", "m:raises_no_value")
     assert (outcome.kind, outcome.code, outcome.error_data) == ("function", "InvalidValue", None)
     assert first_line(outcome) == "InvalidValue: data: a set is not a value; use sorted(...) or list(...)"
+
+
+def test_an_application_error_without_a_value_crosses_as_a_function_error(app: GuestApp) -> None:
+    assert app.query("m:nested_no_value") == (
+        "InvalidValue: data: a set is not a value; use sorted(...) or list(...)"
+    )
 
 
 def test_log_lines_have_levels_and_caps(app: GuestApp) -> None:

@@ -266,6 +266,10 @@ MISTAKES: dict[str, tuple[dict[str, str], str, int, str]] = {
         {"schema.py": USE + "schema = Schema(\n    a=table(x=str).index('i', 'y'),\n)"},
         "schema.py", 3, "no document of the table has a field 'y'",
     ),
+    "a bomb for a name": (
+        {"m.py": USE + "a = [0]\nfor n in range(60):\n    a = [a, a]\ntable(x=str).index(a, 'x')"},
+        "m.py", 5, "the name of an index is text, not a list",
+    ),
     "no schema": ({"schema.py": "schema = 3"}, "schema.py", 0, "must be Schema(...)"),
     "tidewell": ({"tidewell.py": ""}, "tidewell.py", 0, "is the name of Tidewell's own module"),
     "hyphen": ({"my-posts.py": ""}, "my-posts.py", 0, "use letters, digits and '_'"),
