@@ -5,12 +5,13 @@ the project but `tidewell`'s values. From the bottom up:
 
     errors, layout, keys      what can go wrong; where things are; order
     environment, folder       the one door to LMDB; whose folder it is
+    state, pins, handles      the row about the whole file; protecting and finding views
     catalog, catalog_rows     tables, indexes, schema, and their versions
     read_set, write_log       what was read, what was written, and whether they meet
     commits, commit_log       what a commit is, and the record of it
     scan, snapshot            reading as of a timestamp
     buffer, transaction       writes over a snapshot
-    apply, store              writing commits; the writer of a folder
+    apply, accepted, store    writing commits; judging them before; the writer of a folder
     reader                    a worker's side
     backfill, retention       filling new indexes; forgetting old versions
     verify, backup, transfer  checking a file; copying it; moving documents in and out
@@ -40,7 +41,6 @@ from storage.catalog import (
 )
 from storage.commit_log import CommitLog, HeadMoved, LogEntry, LoggedWrite
 from storage.commits import Commit, DocumentWrite, WriteSet
-from storage.environment import Pin
 from storage.errors import (
     CommitOutcomeUnknown,
     DiskFull,
@@ -61,14 +61,16 @@ from storage.errors import (
 )
 from storage.keys import Interval
 from storage.keys import decode as decode_key
+from storage.pins import Pin
 from storage.read_set import IndexKey, ReadSet
 from storage.reader import SnapshotReader
+from storage.report import Report
 from storage.retention import RetentionPolicy, RetentionStep
 from storage.snapshot import Readable, Snapshot
 from storage.store import Store
 from storage.transaction import IdCollision, Transaction, Usage
 from storage.transfer import InvalidExport, TransferReport, export_store, import_store
-from storage.verify import Report, verify
+from storage.verify import verify
 from storage.write_log import Conflict, Entry, WriteLog
 
 __all__ = [
@@ -123,7 +125,8 @@ __all__ = [
     "WriteLog",
     "WriteSet",
     "backup",
+    "decode_key",
     "export_store",
     "import_store",
     "verify",
-]  # fmt: skip
+]

@@ -29,14 +29,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import struct
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 import lmdb
@@ -50,9 +49,10 @@ from storage.errors import (
     StoreDamaged,
     StoreError,
     StoreNotWritable,
-    Timestamp,
 )
-from storage.layout import DATABASES, META
+from storage.layout import DATABASES
+from storage.pins import Pin
+from storage.state import STATE_BYTES, State
 
 DATA_FILE: Final = "data.mdb"  # LMDB's name
 MAP_SIZE: Final = 1 << 30  # address space, not memory or disk
@@ -71,25 +71,6 @@ else:
 T = TypeVar("T")
 
 _STATE_KEY: Final = b"state"
-_state = struct.Struct(">QQQQ16s")
-
-
-@attrs.frozen
-class State:
-    """What is true of the file as a whole, as of one LMDB transaction."""
-
-    txn_id: int = 0
-    head: Timestamp = 0  # the newest commit
-    horizon: Timestamp = 0  # the oldest readable timestamp
-    catalog_ts: Timestamp = 0  # the commit of the newest catalog row
-    digest: bytes = bytes(16)  # of the newest log row, which chains all before it
-
-    def pack(self) -> bytes:
-        return _state.pack(self.txn_id, self.head, self.horizon, self.catalog_ts, self.digest)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> State:
-        return cls(*_state.unpack(data))
 
 
 @attrs.frozen
@@ -121,18 +102,6 @@ class View:
 
     def cursor(self, db: Db) -> Cursor:
         return self.txn.cursor(db)
-
-
-class Handle(Protocol):
-    """Gives a view that is valid inside a `with` block, each time the newest the handle has."""
-
-    def __enter__(self) -> View: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -167,33 +136,6 @@ class Writer:
 
     def after_commit(self) -> None:
         """Called when the commit is durable, before anybody is told."""
-
-
-@attrs.define(eq=False)
-class Pin:
-    """Keeps the pages of one LMDB transaction, and of all later ones, from being reused.
-
-    If the map has to grow while a pin is held, the pin is `lost`: what an unlocked reader read
-    under it since then may be garbage, so its reply must be thrown away and the reader replaced.
-    """
-
-    txn_id: int
-    head_ts: Timestamp
-    _environment: Environment
-    _txn: lmdb.Transaction[bytes] | None
-    lost: bool = False
-
-    def release(self) -> None:
-        if self._txn is not None:
-            self._environment.release(self)
-
-    def __enter__(self) -> Pin:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 @attrs.define(eq=False)
@@ -252,9 +194,6 @@ class Environment:
         with self.view() as view:
             return view.state
 
-    def handle(self) -> LocalHandle:
-        return LocalHandle(self)
-
     def begin(self) -> View:
         """Begin a read transaction. The caller holds `gate`."""
         self._check_open()
@@ -266,16 +205,16 @@ class Environment:
     def pin(self) -> Pin:
         with self.gate:
             view = self.begin()
-            pin = Pin(view.txn.id(), view.state.head, self, view.txn)
+            pin = Pin(view.txn.id(), view.state.head, self, view)
             self._pins.add(pin)
             return pin
 
     def release(self, pin: Pin) -> None:
         with self.gate:
             self._pins.discard(pin)
-            txn, pin._txn = pin._txn, None
-            if txn is not None and not pin.lost and self._refusal is None:
-                txn.abort()
+            view, pin.view = pin.view, None
+            if view is not None and not pin.lost and self._refusal is None:
+                view.txn.abort()
 
     # ---- writing -------------------------------------------------------------------
 
@@ -398,40 +337,6 @@ class Environment:
 
 
 @attrs.define(eq=False)
-class LocalHandle:
-    """A long-lived read transaction inside the writer's process, begun anew when the map moves."""
-
-    _environment: Environment
-    _view: View | None = None
-    _generation: int = -1
-
-    def __enter__(self) -> View:
-        environment = self._environment
-        environment.gate.acquire()
-        try:
-            if self._view is None or self._generation != environment.generation:
-                self._view = environment.begin()
-                self._generation = environment.generation
-            return self._view
-        except BaseException:
-            environment.gate.release()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._environment.gate.release()
-        if isinstance(error, lmdb.Error):
-            raise _translate(self._environment.path, error.code, error.reason or str(error)) from error
-
-    def close(self) -> None:
-        with self._environment.gate:
-            if self._view is not None and self._generation == self._environment.generation:
-                self._view.txn.abort()
-            self._view = None
-
-
-@attrs.define(eq=False)
 class ReaderEnvironment:
     """The worker's side. Not for threads."""
 
@@ -491,7 +396,7 @@ class ReaderEnvironment:
         try:
             txn = self._env.begin()
             row = txn.get(_STATE_KEY, None, self._dbs.meta)
-            if row is not None and len(row) == _state.size:
+            if row is not None and len(row) == STATE_BYTES:
                 state = State.unpack(row)
                 if state.txn_id == txn.id():
                     return View(txn, self._dbs, state)
@@ -510,8 +415,7 @@ class ReaderEnvironment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, lmdb.Error):
-            raise _translate(self.path, error.code, error.reason or str(error)) from error
+        retell(self.path, error)
 
     def needed_bytes(self) -> int:
         """Return how long the file should be."""
@@ -577,6 +481,12 @@ def translated(path: Path) -> Iterator[None]:
         raise _translate(path, error.errno or 0, error.strerror or str(error)) from error
 
 
+def retell(path: Path, error: BaseException | None) -> None:
+    """Raise an error of LMDB as one of ours; leave others to whoever raised them."""
+    if isinstance(error, lmdb.Error):
+        raise _translate(path, error.code, error.reason or str(error)) from error
+
+
 def _translate(path: Path, code: int, reason: str) -> StoreError:
     if code in _NO_ROOM:
         return DiskFull(f"no room to write in {path}: {reason}; free some and retry")
@@ -585,9 +495,3 @@ def _translate(path: Path, code: int, reason: str) -> StoreError:
     if code == errno.ENOMEM:
         return StoreError(f"cannot map {path}: {reason}; raise the limit on address space")
     return StoreDamaged(f"{path / DATA_FILE} cannot be used: {reason}; run verify and restore a backup")
-
-
-__all__ = [
-    "DATA_FILE", "META", "Cursor", "Databases", "Db", "Environment", "Handle", "LocalHandle", "Pin",
-    "ReaderEnvironment", "State", "View", "Writer", "translated",
-]  # fmt: skip

@@ -8,13 +8,13 @@ reads go through memory alone. There is no lock: whoever sends work to the worke
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import attrs
 
 from storage.catalog_rows import CatalogReader
-from storage.environment import ReaderEnvironment, View
+from storage.environment import ReaderEnvironment
 from storage.errors import Timestamp
+from storage.handles import Shared
 from storage.snapshot import Snapshot
 
 
@@ -65,23 +65,3 @@ class SnapshotReader:
 
     def close(self) -> None:
         self._environment.close()
-
-
-class Shared:
-    """The reader's own view as a snapshot's handle. Closing a snapshot leaves the view alone."""
-
-    __slots__ = ("__weakref__", "_environment")
-
-    def __init__(self, environment: ReaderEnvironment) -> None:
-        self._environment = environment
-
-    def __enter__(self) -> View:
-        return self._environment.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._environment.__exit__(kind, error, trace)
-
-    def close(self) -> None:
-        """Nothing to end: the next snapshot reads from the same view."""

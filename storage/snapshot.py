@@ -30,8 +30,9 @@ import attrs
 from storage import scan
 from storage.catalog import Catalog, IndexInfo
 from storage.commit_log import read_changes
-from storage.environment import Handle, View
+from storage.environment import View
 from storage.errors import NotYetCommitted, OutOfRetention, Timestamp
+from storage.handles import Handle
 from storage.keys import Interval, id_in, id_interval, index_key, point, successor
 from storage.layout import BY_ID, document_key, index_id_of, read_ts, row_body, table_of, table_prefix
 from tidewell.ranges import WHOLE

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -30,23 +29,25 @@ from typing import Any, TypeVar
 import attrs
 
 from storage import retention
-from storage.apply import apply_commit, put_private, written_keys
+from storage.accepted import Overlay, index_keys
+from storage.apply import apply_commit, put_private
 from storage.backfill import Backfill
-from storage.buffer import Buffer
 from storage.catalog import Catalog, CatalogChange
 from storage.catalog_rows import CatalogReader
 from storage.commit_log import HeadMoved, LogEntry, commit_of, entry_of, read_rows
-from storage.commits import Commit, DocumentWrite, WriteSet
-from storage.environment import Environment, Pin, State, View, Writer
-from storage.errors import InvalidCommit, NewerFormat, OutOfRetention, Timestamp, UniqueConflict
+from storage.commits import Commit, WriteSet
+from storage.environment import Environment, View, Writer
+from storage.errors import NewerFormat, OutOfRetention, Timestamp
 from storage.folder import Folder, check_length, sync_folder
-from storage.keys import Interval, fields_part
+from storage.handles import LocalHandle
 from storage.layout import FORMAT, document_key, pack_ts, read_ts, row_body
+from storage.pins import Pin
 from storage.read_set import IndexKey
 from storage.retention import RetentionPolicy, RetentionStep
 from storage.scan import version_rows
 from storage.snapshot import Snapshot
-from tidewell.ids import decode_id, encode_id
+from storage.state import State
+from tidewell.ids import decode_id
 from tidewell.values import Value, unpack_trusted
 
 _T = TypeVar("_T")
@@ -78,7 +79,7 @@ class Store:
     _head: State
     _open: weakref.WeakSet[Snapshot] = attrs.field(factory=weakref.WeakSet, init=False)
     _watchers: list[Callable[[Timestamp], None]] = attrs.field(factory=list, init=False)
-    _overlay: _Overlay | None = attrs.field(default=None, init=False)
+    _overlay: Overlay | None = attrs.field(default=None, init=False)
     _overlay_lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     @classmethod
@@ -152,7 +153,7 @@ class Store:
         Raises:
           OutOfRetention, NotYetCommitted
         """
-        handle = self._environment.handle()
+        handle = LocalHandle(self._environment)
         try:
             with handle as view:
                 at = view.state.head if ts is None else ts
@@ -295,9 +296,9 @@ class Store:
         with self._overlay_lock:
             if self._overlay is None or not self._overlay.extends_to(layers):
                 self._drop_overlay()
-                self._overlay = _Overlay(self.snapshot())
+                self._overlay = Overlay(self.snapshot())
             base = self._overlay.over(layers)
-            return _index_keys(base, writes, catalog)
+            return index_keys(base, writes, catalog)
 
     def _drop_overlay(self) -> None:
         if self._overlay is not None:
@@ -357,76 +358,3 @@ class Store:
 
 def _write_format(writer: Writer) -> None:
     writer.put(writer.dbs.meta, _FORMAT_KEY, FORMAT.to_bytes(4, "big"))
-
-
-# ---- what accepted commits look like before they are durable -----------------------------------
-
-
-@attrs.define
-class _Overlay:
-    """The last base of `index_keys`, kept because the next call mostly adds one layer to it."""
-
-    snapshot: Snapshot
-    _layers: list[Timestamp] = attrs.field(factory=list, init=False)
-    _buffer: Buffer = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._buffer = Buffer(self.snapshot)
-
-    def extends_to(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> bool:
-        """Whether all layers in here are still wanted, in their order."""
-        return [ts for ts, _ in self._newer(layers)[: len(self._layers)]] == self._layers
-
-    def over(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> Buffer:
-        for ts, layer in self._newer(layers)[len(self._layers) :]:
-            self._buffer.add(layer)
-            self._layers.append(ts)
-        return self._buffer
-
-    def _newer(self, layers: Sequence[tuple[Timestamp, WriteSet]]) -> Sequence[tuple[Timestamp, WriteSet]]:
-        first = bisect_right(layers, self.snapshot.ts, key=lambda layer: layer[0])
-        return layers[first:]
-
-
-def _index_keys(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> list[IndexKey]:
-    keys: dict[IndexKey, None] = {}
-    catalog = base.catalog
-    plan = catalog.plan()
-    for name, number in writes.new_tables:
-        # A worker could use up the numbers by leaving some out.
-        if plan.create_table(name) != number:
-            raise InvalidCommit(f"the new table {name!r} has the number {number}, out of sequence")
-    for each in (writes.catalog_change, change):
-        if each is not None:
-            keys.update(dict.fromkeys(each.keys(catalog)))
-            catalog = catalog.apply(each)
-    after = Buffer(base)
-    after.catalog = catalog
-    for write in writes.documents:
-        old = base.get(write.table, write.internal_id)
-        if old is None and write.body is None:
-            raise InvalidCommit(f"a delete of {write.id}, which does not exist")
-        keys.update(dict.fromkeys(written_keys(catalog, write, old)))
-        after.put(write.table, write.internal_id, write.body)
-    for write in writes.documents:
-        _check_unique(after, write)
-    return list(keys)
-
-
-def _check_unique(after: Buffer, write: DocumentWrite) -> None:
-    unique = [
-        index for index in after.catalog.by_number[write.table].indexes if index.unique and index.is_ready
-    ]
-    if write.body is None or not unique:
-        return
-    document = unpack_trusted(write.body)
-    for index in unique:
-        part = fields_part(index.paths, document)
-        if part is None:
-            continue
-        for _, internal_id, _ in after.scan(index, Interval(part, part + b"\xff")):
-            if internal_id != write.internal_id:
-                holder = encode_id(write.table, internal_id)
-                raise UniqueConflict(
-                    f"the index {index.name!r} is unique, and {holder} already has the key of {write.id}"
-                )

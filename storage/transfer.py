@@ -30,8 +30,8 @@ from storage.commits import Commit, DocumentWrite
 from storage.environment import ReaderEnvironment, translated
 from storage.errors import InvalidCommit, StoreError, Timestamp
 from storage.folder import sync_folder
+from storage.handles import Shared
 from storage.keys import EVERYTHING
-from storage.reader import Shared
 from storage.snapshot import Snapshot
 from storage.store import Store
 from tidewell.errors import InvalidId, InvalidValue

@@ -12,7 +12,7 @@ Checked, for the horizon and everything after it:
 * indexes against documents: every version has exactly the entries it should have, for exactly
   the time it should have them; uniqueness of unique indexes.
 
-Not checked: `NOT_CHECKED`.
+Not checked: `NOT_CHECKED` in `report.py`.
 
 The rules are checked in both directions by looking up one way and counting the other, so
 memory does not grow with the data. A damaged file can end the process that maps it;
@@ -53,58 +53,14 @@ from storage.layout import (
     row_body,
     row_checksum,
 )
+from storage.report import Report, report_of
 from tidewell.errors import InvalidValue
 from tidewell.ids import encode_id
 from tidewell.values import Value, unpack
 
-NOT_CHECKED: Final = (
-    "what the engine keeps in private rows and execution records",
-    "rows of tables and indexes that were dropped and not yet cleared",
-    "entries of indexes from before they were enabled",
-    "LMDB's list of free pages",
-)
-PROBLEMS_MAX: Final = 100  # listed; all are counted
 _PROGRESS_EVERY: Final = 10_000
 
 OnProgress = Callable[[str, int], None]
-
-
-@attrs.define
-class Report:
-    checked: Counter[str] = attrs.field(factory=Counter)  # what, how many
-    problems: list[str] = attrs.field(factory=list)
-    problem_count: int = 0
-    head: Timestamp = 0
-    horizon: Timestamp = 0
-
-    @property
-    def is_sound(self) -> bool:
-        return self.problem_count == 0
-
-    def add(self, problem: str) -> None:
-        self.problem_count += 1
-        if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(problem)
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "sound": self.is_sound,
-            "head": self.head,
-            "horizon": self.horizon,
-            "checked": dict(self.checked),
-            "not_checked": list(NOT_CHECKED),
-            "problem_count": self.problem_count,
-            "problems": self.problems,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"checked {number:,} {what}" for what, number in self.checked.items()]
-        lines += [f"not checked: {what}" for what in NOT_CHECKED]
-        lines += [f"PROBLEM: {problem}" for problem in self.problems]
-        if self.problem_count > len(self.problems):
-            lines.append(f"and {self.problem_count - len(self.problems):,} more problems")
-        lines.append("sound" if self.is_sound else f"{self.problem_count:,} problems; restore a backup")
-        return "\n".join(lines)
 
 
 def verify(path: str | Path, on_progress: OnProgress | None = None) -> Report:
@@ -131,7 +87,7 @@ def verify(path: str | Path, on_progress: OnProgress | None = None) -> Report:
                 if on_progress is not None:
                     on_progress(message["stage"], message["done"])
             else:
-                report = _report_of(message)
+                report = report_of(message)
         errors = child.stderr.read().decode(errors="replace")
     if report is None:
         report = Report()
@@ -139,17 +95,6 @@ def verify(path: str | Path, on_progress: OnProgress | None = None) -> Report:
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else errors.strip().rpartition("\n")[2]
         report.add(f"the file could not be read to its end: the check was ended by {ending}")
     return report
-
-
-def _report_of(message: dict[str, object]) -> Report:
-    checked, problems = message["checked"], message["problems"]
-    assert isinstance(checked, dict)
-    assert isinstance(problems, list)
-    count, head, horizon = message["problem_count"], message["head"], message["horizon"]
-    assert isinstance(count, int)
-    assert isinstance(head, int)
-    assert isinstance(horizon, int)
-    return Report(Counter(checked), problems, count, head, horizon)
 
 
 def verify_folder(folder: Path, on_progress: OnProgress) -> Report:

@@ -7,7 +7,8 @@ from typing import Any
 
 from storage import Commit, IndexInfo, Snapshot, Store, Timestamp, Transaction
 from storage.keys import interval_of
-from storage.verify import Report, verify_view
+from storage.report import Report
+from storage.verify import verify_view
 from tidewell.ranges import WHOLE, IndexRange, RangeBuilder
 from tidewell.values import unpack_trusted
 

@@ -16,7 +16,8 @@ import pytest
 from storage import Commit, Store, StoreMissing, Transaction
 from storage.environment import Writer
 from storage.layout import document_key, index_prefix, pack_ts
-from storage.verify import NOT_CHECKED, verify
+from storage.report import NOT_CHECKED
+from storage.verify import verify
 from tidewell.ids import decode_id
 
 from .harness import add_index, commit, documents_at, insert, next_ts
