@@ -158,7 +158,7 @@ class Meta(HostObject):
 class Context(HostObject):
     """What every kind of function has."""
 
-    __slots__ = ("_auth", "_env", "_level", "_log", "_meta", "_random", "_surroundings")
+    __slots__ = ("_level", "_surroundings")  # the faces below are made when asked for: most calls need none
     _exposed_ = frozenset(
         {
             "auth",
@@ -182,31 +182,26 @@ class Context(HostObject):
     def __init__(self, level: Level, surroundings: Surroundings) -> None:
         self._level = level
         self._surroundings = surroundings
-        self._auth = Auth(level.execution)
-        self._env = Environment(level, surroundings.environment)
-        self._log = Log(surroundings.runtime, level.execution.log)
-        self._meta = Meta(level, surroundings)
-        self._random = Random(surroundings.runtime)
 
     @property
     def auth(self) -> Auth:
-        return self._auth
+        return Auth(self._level.execution)
 
     @property
     def env(self) -> Environment:
-        return self._env
+        return Environment(self._level, self._surroundings.environment)
 
     @property
     def log(self) -> Log:
-        return self._log
+        return Log(self._surroundings.runtime, self._level.execution.log)
 
     @property
     def meta(self) -> Meta:
-        return self._meta
+        return Meta(self._level, self._surroundings)
 
     @property
     def random(self) -> Random:
-        return self._random
+        return Random(self._surroundings.runtime)
 
     @property
     def db(self) -> Any:
@@ -243,7 +238,7 @@ class Context(HostObject):
         return int(execution.now_ms) // (seconds * 1000) * seconds * 1000
 
     def uuid4(self) -> str:
-        return self._random.uuid4()
+        return self.random.uuid4()
 
     def run_query(self, fn: Any, args: Any = None, *, limits: Any = None) -> Value:
         """Call a query, in the same transaction if there is one; the arguments are one dict."""
