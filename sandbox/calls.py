@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from sandbox.context import CONTEXTS, Arguments, Surroundings
-from sandbox.convert import VALUE_BYTES_MAX, refuse_wide, take_in, take_in_wide
+from sandbox.convert import refuse_wide, take_in, take_in_wide
 from sandbox.execution import NESTED_DEPTH_MAX, Level
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
@@ -32,7 +32,7 @@ from tidewell.errors import (
     ValidationFailed,
 )
 from tidewell.validators import Scope, check
-from tidewell.values import Value, pack, size_bytes, unpack_trusted
+from tidewell.values import Value, pack, unpack_trusted
 
 MODULES_COMPARED: Final = 3  # when looking for a name like an unknown one
 
@@ -90,8 +90,6 @@ class Calls:
             a tool of the operator, so that a plain int may stand for an int64.
         """
         function = self._find(level.path, level.kind, is_public_only=not is_internal)
-        if size_bytes(args) > VALUE_BYTES_MAX:
-            raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
         value = self._call(level, function, Arguments(args), coerces=is_internal)
         if level.execution.database is not None:
             level.execution.charge_bytes()

@@ -24,8 +24,8 @@ from sandbox import limits
 from sandbox.analyser import analyse
 from sandbox.analysis import encode_analysis
 from sandbox.calls import AskEngine, Calls, Unreached
-from sandbox.convert import take_in
-from sandbox.cursors import CursorCodec, Journal
+from sandbox.convert import VALUE_BYTES_MAX, take_in
+from sandbox.cursors import CursorCodec, InvalidCursor, Journal
 from sandbox.execution import Execution, Level
 from sandbox.faults import Terminated
 from sandbox.frames import (
@@ -47,10 +47,11 @@ from sandbox.sdk import EXCEPTIONS, build_module
 from sandbox.traces import MESSAGE_MAX, GuestError, describe
 from sandbox.transaction import CannotServe, Database, OpenDatabase
 from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
-from tidewell.values import Value, canonical_text, pack, unpack_trusted
+from tidewell.values import Value, canonical_text, pack, size_bytes, unpack_trusted
 
 PROFILE_ROWS_MAX: Final = 100
 CODE_LENGTH_MAX: Final = 64
+PACKING_MAX: Final = 9  # a value has at most this many bytes, by the formula, for each of its packed form
 
 _TERMINATION_CODES: Final = {"fuel": "OutOfFuel", "depth": "CallDepth", "memory": "OutOfMemory"}
 
@@ -160,7 +161,7 @@ class Executor:
                 environment=unpack_trusted(call.env) if call.kind == "action" and call.env else None,
             )
             level = Level(execution, call.kind, call.path, runtime.chance)
-            value = calls.run_top(level, unpack_trusted(call.args), is_internal=call.internal)
+            value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
             journal = execution.journal.text
             if runtime.ended is not None:
                 raise Terminated(runtime.ended.kind, runtime.ended.message)
@@ -168,6 +169,8 @@ class Executor:
             raise  # of the host: nothing that would be built from here on could be relied upon
         except (Terminated, Exception) as error:
             failure = self._failure(error, app, production=frame.production)
+            # Pages keep their ends over a failure, unless it is these ends that nobody can use.
+            journal = None if isinstance(error, InvalidCursor) else call.journal
         if database is not None:
             for warning in limits.DEFAULT_LIMITS.warnings(database.usage):
                 lines.add("WARN", warning)
@@ -238,6 +241,14 @@ class _Failure:
     code: str
     text: str
     data: bytes | None
+
+
+def _arguments_of(call: Call) -> dict[str, Value]:
+    """Return the arguments of a call. Raises `Unreached` when they are too large."""
+    args: dict[str, Value] = unpack_trusted(call.args)
+    if len(call.args) > VALUE_BYTES_MAX // PACKING_MAX and size_bytes(args) > VALUE_BYTES_MAX:
+        raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
+    return args
 
 
 def _code_of(error: BaseException) -> str:

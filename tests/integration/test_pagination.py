@@ -131,6 +131,12 @@ def test_a_live_page_grows_and_shrinks_between_its_ends(app: GuestApp) -> None:
     assert (again["continueCursor"], same) == (page["continueCursor"], journal)
 
 
+def test_a_page_keeps_its_end_over_a_failure(app: GuestApp) -> None:
+    _, journal = rerun(app, options(4), None)
+    call: Mapping[str, Any] = {"paginationOpts": options(4), "nonsense": 1}
+    assert app.outcome("query", "rows:page", call, journal=journal).journal == journal
+
+
 def test_the_last_page_takes_what_is_appended(app: GuestApp) -> None:
     page, journal = rerun(app, options(20), None)
     assert page["isDone"]
@@ -171,7 +177,8 @@ def test_a_journal_of_another_query_is_refused(app: GuestApp) -> None:
     _, journal = rerun(app, options(), None)
     call: Mapping[str, Any] = {"paginationOpts": options(), "order": "desc"}
     for wrong in (journal, "nonsense", "."):
-        assert app.outcome("query", "rows:page", call, journal=wrong).code == "InvalidCursor"
+        outcome = app.outcome("query", "rows:page", call, journal=wrong)
+        assert (outcome.code, outcome.journal) == ("InvalidCursor", None)
 
 
 @pytest.mark.parametrize("opts", [options(0), options(-1), options(float("nan")), {"numItems": 1}, {}])

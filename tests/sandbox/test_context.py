@@ -173,6 +173,10 @@ APP = {
             return [before, [ctx.now(), int(time.time() * 1000)]]
 
         @query
+        def large(ctx):
+            return [["x" * 1000] * 8000, ["y" * 1000] * 8190, ["z" * 1000] * 1000]
+
+        @query
         def failing(ctx):
             return 1 // 0
 
@@ -366,6 +370,17 @@ def test_an_action_sees_time_pass_from_call_to_call(app: GuestApp) -> None:
     start = int(app.now_ms)
     app.elapsed_ms = 250
     assert app.act("m:waits") == [[start, start], [start + 250, start + 250]]
+
+
+def test_arguments_and_results_have_at_most_16_mib(app: GuestApp) -> None:
+    wide = {"n": [["x" * 1000] * 8000] * 2}
+    outcome = app.outcome("query", "m:inner", {**wide, "more": [["y" * 1000] * 1000]})
+    assert (outcome.code, outcome.error) == (
+        "TooLargeValue",
+        "TooLargeValue: args is larger than 16777216 bytes\n",
+    )
+    assert app.outcome("query", "m:inner", wide).code == "ArgumentValidation"
+    assert app.outcome("query", "m:large").code == "TooLargeValue"
 
 
 def test_production_shows_no_source_lines(app: GuestApp) -> None:
