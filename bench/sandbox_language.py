@@ -1,4 +1,5 @@
-"""What the language layer costs: plain CPython, fuel alone, ours with every guard, and stock RestrictedPython.
+"""What the language layer costs: plain CPython, fuel alone, ours with every guard, and stock
+RestrictedPython.
 
     python bench/sandbox_language.py [--rounds 7] [--json]
 
@@ -83,7 +84,8 @@ def work():
     return fib(17)
 """, 1.6, 2.0),
     Workload("filter and sort dicts", "data", """
-POSTS = [{"id": i, "author": "user" + str(i % 17), "likes": i * 37 % 101, "tags": ["a", "b"]} for i in range(500)]
+POSTS = [{"id": i, "author": "user" + str(i % 17), "likes": i * 37 % 101, "tags": ["a",
+"b"]} for i in range(500)]
 
 def work():
     popular = [post for post in POSTS if post["likes"] > 20 and "a" in post["tags"]]

@@ -140,7 +140,8 @@ class Inliner:
 
     def in_place(self, node: ast.BinOp, guard: str) -> ast.expr:
         """`x += y` and `x *= y` of names: small ints in place, everything else by the guard."""
-        assert isinstance(node.left, ast.Name) and isinstance(node.right, (ast.Name, ast.Constant))
+        assert isinstance(node.left, ast.Name)
+        assert isinstance(node.right, (ast.Name, ast.Constant))
         left, right = _name(node.left.id), self._kept("b", node.right)[1]
         product, result = self._result(ast.BinOp(left=left, op=node.op, right=right))
         tests: list[ast.expr] = [_is(left, "_int_")]

@@ -33,7 +33,7 @@ def too_long(kind: type) -> ValueError:
 
 def codec(encoding: Any, errors: Any) -> None:
     if type(encoding) is not str or encoding.lower().replace("_", "-") not in CODECS:
-        raise LookupError(f"unknown encoding: {encoding}; utf-8, ascii and latin-1 exist in functions")
+        raise LookupError("unknown encoding; utf-8, ascii and latin-1 exist in functions")
     if type(errors) is not str or errors not in _ERRORS:
         raise LookupError("unknown error handler name")
 
@@ -98,18 +98,21 @@ class Methods:
             str: {**text, "encode": self._encode, "maketrans": self._maketrans},
             bytes: {**text, "decode": self._decode, "hex": self._hex},
             list: {
-                "extend": self._extend, "sort": self._sort, "index": self._list_scan("index"),
+                "extend": self._extend, "sort": self._sort, "index": self._index,
                 "count": self._list_scan("count"), "remove": self._list_scan("remove"),
-                "insert": self._linear("insert"), "pop": self._linear("pop"), "clear": self._linear("clear"), "reverse": self._linear("reverse"),
+                "insert": self._linear("insert"), "pop": self._linear("pop"),
+                "clear": self._linear("clear"), "reverse": self._linear("reverse"),
                 "copy": self._linear("copy"),
             },
-            tuple: {"index": self._list_scan("index"), "count": self._list_scan("count")},
+            tuple: {"index": self._index, "count": self._list_scan("count")},
             dict: {
-                "update": self._update, "clear": self._linear("clear"), "get": self._keyed("get"), "pop": self._keyed("pop"),
+                "update": self._update, "clear": self._linear("clear"), "get": self._keyed("get"),
+                "pop": self._keyed("pop"),
                 "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"),
                 "fromkeys": self._fromkeys_on,
             },
-            **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS, _VALUES)},
+            **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS,
+            _VALUES)},
             range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
             int: {"to_bytes": self._to_bytes, "from_bytes": self._from_bytes_on},
         }  # fmt: skip
@@ -307,6 +310,14 @@ class Methods:
             return getattr(value, method)(item, *bounds)
 
         return scan
+
+    def _index(self, value: Any, item: Any, start: int = 0, stop: int | None = None) -> int:
+        """Not by the interpreter's method, whose error shows the item: that text has no bound."""
+        self._structure.find(item, value)
+        part = value if start == 0 and stop is None else value[start:stop]
+        if item not in part:
+            raise ValueError("the item is not in the list")
+        return int(part.index(item)) + (start if start >= 0 else max(len(value) + start, 0))
 
     def _range_scan(self, method: str) -> Method:
         def scan(value: range, item: Any) -> Any:

@@ -178,7 +178,14 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
     def ior(a: Any, b: Any) -> Any:
         if type(a) is dict:
             if type(b) is not dict:
-                raise TypeError("a dict is updated from a dict")
+                pairs: dict[Any, Any] = {}
+                for pair in meter.items(b):
+                    if type(pair) not in (*_ITEMS, str):
+                        raise TypeError("cannot convert dictionary update sequence element to a sequence")
+                    if len(pair) != 2:
+                        raise ValueError("dictionary update sequence elements must be pairs")
+                    pairs[sets.key(pair[0])] = pair[1]
+                b = pairs
             merged(a, b)
             a |= b
             return a

@@ -118,7 +118,8 @@ COSTED_ATTRIBUTES: Final = frozenset(
 # Those of them that read a text once: on a short one they are loaded as they are.
 SCANNING_ATTRIBUTES: Final = frozenset(
     words(
-        "split rsplit splitlines partition rpartition upper lower title capitalize casefold swapcase strip lstrip "
+        "split rsplit splitlines partition rpartition upper lower title capitalize casefold "
+        "swapcase strip lstrip "
         "rstrip find rfind index rindex count removeprefix removesuffix isalnum isalpha isascii "
         "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper"
     )

@@ -75,9 +75,22 @@ class Texts:
             if isinstance(error, KeyError):
                 return self.repr(args[0])
             return self.limit(scrub(self.str(args[0])))
-        if isinstance(error, (OSError, UnicodeError)) and not is_guest_instance(error):
-            return scrub(str(error))
+        if isinstance(error, OSError) and len(args) == 2:
+            return self.limit(f"[Errno {self.str(args[0])}] {self.str(args[1])}")
+        if isinstance(error, UnicodeError) and len(args) == 5:
+            return self._codec_error(args)
         return self.repr(args)
+
+    def _codec_error(self, args: tuple[Any, ...]) -> str:
+        """Written here, because the interpreter's own text reads outside of its bounds on 3.11 to 3.13.0."""
+        codec, source, start, _, reason = args
+        if type(source) not in (str, bytes) or type(start) is not int or not 0 <= start < len(source):
+            return self.repr(args)
+        if type(source) is bytes:
+            what = f"decode byte 0x{source[start]:02x}"
+        else:
+            what = f"encode character {source[start]!a}"
+        return self.limit(f"{self.repr(codec)} codec can't {what} in position {start}: {self.str(reason)}")
 
     def _write(self, value: Any, parts: list[str], depth: int, size: int) -> int:
         """Append the text of `value`; return the size so far, so that a bomb ends before it is built."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import costs, policy
-from sandbox.facades.base import Facade, integer
+from sandbox.facades.base import Facade, integer, number
 from sandbox.facades.named import NamedTuple, namedtuple
 from sandbox.faces import Face
 from sandbox.host import HostObject
@@ -81,7 +81,8 @@ class DictLike(HostObject):
         return iter(self._items)
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._items)
+        backwards: Iterator[Any] = reversed(self._items)
+        return backwards
 
     def __eq__(self, other: object) -> Any:
         items = other._items if isinstance(other, DictLike) else other
@@ -193,8 +194,7 @@ class Counter(DictLike):
 
     def most_common(self, n: Any = None) -> list[tuple[Any, Any]]:
         pairs = list(self._dict_().items())
-        self._runtime.meter.charge(costs.sort_steps(len(pairs)))
-        pairs.sort(key=lambda pair: pair[1], reverse=True)
+        self._runtime.methods.sort(pairs, lambda pair: number(pair[1], "a count"), True)
         return pairs if n is None else pairs[: integer(n, "n", low=0)]
 
     def elements(self) -> Any:
@@ -208,7 +208,9 @@ class Counter(DictLike):
         if type(other) is not Counter:
             return NotImplemented
         keys = {**self._dict_(), **other._dict_()}
-        counts = {key: pick(self._items.get(key, 0), other._items.get(key, 0)) for key in keys}
+        counts = {
+            key: pick(number(self._items.get(key, 0)), number(other._items.get(key, 0))) for key in keys
+        }
         return self._like({key: count for key, count in counts.items() if count > 0})
 
     def __add__(self, other: Any) -> Any:
@@ -258,7 +260,8 @@ class Deque(HostObject):
         return iter(self._items)
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._items)
+        backwards: Iterator[Any] = reversed(self._items)
+        return backwards
 
     def __contains__(self, item: Any) -> bool:
         self._scan(item)
@@ -322,6 +325,8 @@ class Deque(HostObject):
 
     def index(self, item: Any) -> int:
         self._scan(item)
+        if item not in self._items:
+            raise ValueError("the item is not in the deque")
         return self._items.index(item)
 
     def remove(self, item: Any) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import costs, policy
 from sandbox.facades.base import Facade, integer, text
+from sandbox.facades.collections_ import DictLike
+from sandbox.facades.named import NamedTuple
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -61,6 +63,10 @@ class Writer:
             self._object(value, depth)
         elif kind is list or kind is tuple:
             self._array(value, depth)
+        elif isinstance(value, DictLike):
+            self._object(value._dict_(), depth)
+        elif isinstance(value, NamedTuple):
+            self._array(list(value), depth)
         else:
             self.put(self._scalar(value))
 

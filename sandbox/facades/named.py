@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
 
 _FIELDS_MAX = 255
+_NAME_MAX = 200
 
 
 class NamedTuple(HostObject):
@@ -99,8 +100,8 @@ def make_named(runtime: GuestRuntime, title: str, fields: list[str], defaults: d
     if len(fields) > _FIELDS_MAX:
         raise ValueError(f"more than {_FIELDS_MAX} fields")
     for name in (title, *fields):
-        if type(name) is not str or not name.isidentifier() or name.startswith("_"):
-            raise ValueError(f"{name!r} is not a field name")
+        if type(name) is not str or len(name) > _NAME_MAX or not name.isidentifier() or name.startswith("_"):
+            raise ValueError("names of fields are identifiers without a leading underscore")
         if name in policy.DENIED_ATTRIBUTES:
             raise ValueError(policy.DENIED_ATTRIBUTES[name].text(f"the field {name}"))
     names = {name: i for i, name in enumerate(fields)}

@@ -25,7 +25,7 @@ _PARAGRAPH_MAX: Final = 64 * 1024  # long words are cut off piece by piece, whic
 def build_string(runtime: GuestRuntime) -> Facade:
     def capwords(s: Any, sep: Any = None) -> str:
         runtime.meter.charge(len(text(s)) // 8 + 1)
-        return string.capwords(s, None if sep is None else text(sep))
+        return str(string.capwords(s, None if sep is None else text(sep)))
 
     return Facade("string", {"capwords": capwords, **{name: getattr(string, name) for name in _CONSTANTS}})
 

@@ -78,8 +78,7 @@ def outcome(attack: Attack) -> str:
     try:
         compiled = compile_module(attack.source, "attack.py", "attack")
     except CompileError as error:
-        assert error.message
-        return "compile"
+        return "compile" if error.message else "compile without a message"
     results = []
     for _ in range(2 if "same" in attack.allowed else 1):
         runtime.reset(seed=SEED, now_ms=0.0, fuel=FUEL)
@@ -92,8 +91,8 @@ def outcome(attack: Attack) -> str:
             results.append(ended.kind)
         except Exception as error:
             described = describe(error, {}, runtime.texts)
-            assert str(ROOT) not in described.text() and "0x7f" not in described.text(), described.text()
-            results.append("error")
+            leaks = str(ROOT) in described.text() or "0x7f" in described.text()
+            results.append("error that shows the host" if leaks else "error")
     runtime.close()
     if len(results) == 2:
         return "same" if results[0] == results[1] else f"differs: {results}"

@@ -3,6 +3,8 @@
 `python tests/sandbox/pages.py --write` brings the pages up to date; a test compares them.
 """
 
+# ruff: noqa: E501  (rows and programs are kept on one line)
+
 from __future__ import annotations
 
 import sys

@@ -19,7 +19,8 @@ FILES = sorted(path.name for path in (HERE / "attacks").glob("*.txt"))
 CLASSES = {
     "object graph", "attribute-name confusion", "format traversal", "frame access", "exception carriers",
     "process-ending exceptions", "dynamic code", "imports", "guard shadowing", "host mutation",
-    "persistence: the second call must be like the first", "hostile values", "fuel evasion", "bulk CPU", "memory",
+    "persistence: the second call must be like the first", "hostile values", "fuel evasion", "bulk CPU",
+    "memory",
     "native crash", "compile bombs",
 }  # fmt: skip
 

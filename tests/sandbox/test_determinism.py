@@ -5,6 +5,8 @@ on 3.11, 3.12 and 3.13 shows that fuel is the same on all three. `python
 tests/sandbox/test_determinism.py --write` records them anew after a change of costs.
 """
 
+# ruff: noqa: E501  (rows and programs are kept on one line)
+
 from __future__ import annotations
 
 import json

@@ -27,14 +27,12 @@ def test_exhaustion_is_sticky_in_every_form_of_pull() -> None:
         list(meter.items(count()))
     for pull in (
         meter.step,
-        lambda: meter.charge(0),
+        lambda: meter.charge(1),
         lambda: next(meter.items([1])),
         lambda: next(meter.units),
     ):
-        if pull is not None:
-            with pytest.raises(Terminated):
-                pull()
-                meter.step()
+        with pytest.raises(Terminated):
+            pull()
 
 
 @pytest.mark.parametrize("block_steps", [1, 2, 3, 64])
@@ -58,9 +56,8 @@ def test_steps_and_charges_agree_with_a_plain_counter(block_steps: int) -> None:
                     assert len(list(islice(meter.items(range(amount)), amount))) == amount
                 else:
                     meter.charge(amount)
-            except Terminated as ended:
+            except Terminated:
                 assert used + amount >= budget
-                assert ended.kind == "fuel"
                 assert meter.used == budget
                 break
             used += amount

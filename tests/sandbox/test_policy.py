@@ -26,7 +26,8 @@ def test_every_facade_of_the_policy_is_built_and_no_other() -> None:
 
 def test_every_builtin_of_the_policy_exists_and_no_other() -> None:
     listed = {
-        *policy.BUILTIN_TYPES, *policy.BUILTIN_FUNCTIONS, *policy.BUILTIN_CONSTANTS, *policy.BUILTIN_EXCEPTIONS,
+        *policy.BUILTIN_TYPES, *policy.BUILTIN_FUNCTIONS, *policy.BUILTIN_CONSTANTS,
+        *policy.BUILTIN_EXCEPTIONS,
     }  # fmt: skip
     assert set(GuestRuntime().builtins) == listed
     assert not listed & set(policy.REFUSED_NAMES)
