@@ -21,7 +21,8 @@ from typing import Final
 
 import attrs
 
-from tidewell.ids import INTERNAL_ID_BYTES, encode_id
+from tidewell.errors import InvalidId
+from tidewell.ids import INTERNAL_ID_BYTES, decode_id, encode_id
 from tidewell.ranges import IndexRange
 from tidewell.values import MISSING, Int64, Value, number
 
@@ -41,6 +42,7 @@ _WIDTHS: Final = (1, 2, 4, 8)
 _pack_double = struct.Struct(">d").pack
 _SIGN: Final = 1 << 63
 _ALL: Final = (1 << 64) - 1
+_ID_MAX: Final = (1 << 128) - 1
 
 ID_PART_BYTES: Final = 1 + INTERNAL_ID_BYTES
 
@@ -180,22 +182,37 @@ def id_interval(table: int, range_: IndexRange) -> Interval:
     Conditions on `_creationTime` are not part of the interval.
     """
     if range_.equal:
-        text = encode(range_.equal[0])
-        wanted = Interval(text, text + b"\xff")
-    else:
-        wanted = interval_of(range_)
+        return _one_id(table, range_.equal[0])
+    wanted = interval_of(range_)
     return Interval(_first_id_from(table, wanted.start), _first_id_from(table, wanted.end))
 
 
+def _one_id(table: int, value: Value) -> Interval:
+    try:
+        number, internal_id = decode_id(value) if type(value) is str else (0, b"")
+    except InvalidId:
+        number, internal_id = 0, b""
+    return point(internal_id) if number == table else Interval(b"", b"")
+
+
 def _first_id_from(table: int, bound: bytes) -> bytes:
-    low, high = 0, 1 << 128
+    """Return the first id of a table at or after a bound; what comes after all ids if there is none."""
+    if bound <= _id_key(table, 0):
+        return bytes(INTERNAL_ID_BYTES)
+    if bound > _id_key(table, _ID_MAX):
+        return successor(_ID_MAX.to_bytes(INTERNAL_ID_BYTES, "big"))
+    low, high = 0, _ID_MAX
     while low < high:
         middle = (low + high) // 2
-        if encode(encode_id(table, middle.to_bytes(INTERNAL_ID_BYTES, "big"))) < bound:
+        if _id_key(table, middle) < bound:
             low = middle + 1
         else:
             high = middle
-    return low.to_bytes(INTERNAL_ID_BYTES, "big") if low < 1 << 128 else b"\xff" * INTERNAL_ID_BYTES + b"\x00"
+    return low.to_bytes(INTERNAL_ID_BYTES, "big")
+
+
+def _id_key(table: int, number: int) -> bytes:
+    return encode(encode_id(table, number.to_bytes(INTERNAL_ID_BYTES, "big")))
 
 
 # ---- for people ------------------------------------------------------------------

@@ -235,10 +235,9 @@ class _Check:
         return counts
 
     def _check_logged(self, ts: Timestamp, key: bytes, kind: str, checksum: int) -> None:
-        name = encode_id(int.from_bytes(key[:4], "big"), key[4:])
         dbs = self.view.dbs
         if kind != "insert" and self.view.get(dbs.documents_history, key + pack_ts(ts)) is None:
-            self.report.add(f"commit {ts} ended a version of {name} that is missing from the history")
+            self.report.add(f"commit {ts} ended a version of {_name(key)} that is missing from the history")
         if kind == "delete":
             return
         row = self.view.get(dbs.documents, key)
@@ -248,9 +247,9 @@ class _Check:
                 if cursor.set_range(key + pack_ts(ts + 1)) and cursor.key()[:-8] == key:
                     row = cursor.value()
         if row is None or read_ts(row, 1) != ts:
-            self.report.add(f"the version of {name} that commit {ts} wrote is missing")
+            self.report.add(f"the version of {_name(key)} that commit {ts} wrote is missing")
         elif row_checksum(row) != checksum:
-            self.report.add(f"the version of {name} is not the one that commit {ts} wrote")
+            self.report.add(f"the version of {_name(key)} is not the one that commit {ts} wrote")
 
     # ---- documents and indexes -----------------------------------------------------------
 
@@ -302,7 +301,7 @@ class _Check:
 
     def _version(self, key: bytes, row: bytes, until: Timestamp | None) -> _Version:
         document: dict[str, Value] | None = None
-        name = encode_id(int.from_bytes(key[:4], "big"), key[4:]) if any(key[:4]) else key.hex()
+        name = _name(key)
         try:
             value = unpack(row_body(key, row))
             if type(value) is dict and value.get("_id") == name:
@@ -314,18 +313,19 @@ class _Check:
         return _Version(read_ts(row, 1), until, document)
 
     def _check_timeline(self, key: bytes, versions_of: list[_Version]) -> None:
-        name = encode_id(int.from_bytes(key[:4], "big"), key[4:])
         end: Timestamp = 0
         created = {
             version.document.get("_creationTime") for version in versions_of if version.document is not None
         }
         if len(created) > 1:
-            self.report.add(f"the document {name} has changed its creation time")
+            self.report.add(f"the document {_name(key)} has changed its creation time")
         for version in versions_of:
             if version.ts < end:
-                self.report.add(f"two versions of {name} are valid at {version.ts}")
+                self.report.add(f"two versions of {_name(key)} are valid at {version.ts}")
             if version.until is not None and not max(version.ts, self.view.state.horizon) < version.until:
-                self.report.add(f"a version of {name} ended at {version.until}, before it could be seen")
+                self.report.add(
+                    f"a version of {_name(key)} ended at {version.until}, before it could be seen"
+                )
             end = version.until or version.ts
 
     def _check_entries(self, expected: _Expected, internal_id: bytes, versions_of: list[_Version]) -> None:
@@ -342,18 +342,20 @@ class _Check:
             else:
                 continue
             self.report.checked["index entries"] += 1
-            name = encode_id(index.table, internal_id)
             if value is None:
                 if index.is_ready:
-                    self.report.add(f"index {index.name!r} has no entry for {name} as of {begin}")
+                    self._add_about(index, internal_id, f"has no entry as of {begin} for")
                 else:
                     expected.latest -= until is None
             elif value != index_value(read_ts(value), key):
-                self.report.add(f"index {index.name!r} has a wrong key for {name} as of {begin}")
+                self._add_about(index, internal_id, f"has a wrong key as of {begin} for")
             elif index.is_ready and not _is_since(read_ts(value), begin, expected.since):
-                self.report.add(f"index {index.name!r} shows {name} from {read_ts(value)} on, not {begin}")
+                self._add_about(index, internal_id, f"shows from {read_ts(value)} on, not from {begin},")
         if index.unique and index.is_ready:
             self._check_unique(index, internal_id, versions_of[-1])
+
+    def _add_about(self, index: IndexInfo, internal_id: bytes, problem: str) -> None:
+        self.report.add(f"index {index.name!r} {problem} {encode_id(index.table, internal_id)}")
 
     def _check_unique(self, index: IndexInfo, internal_id: bytes, newest: _Version) -> None:
         if newest.until is not None or newest.document is None:
@@ -415,6 +417,11 @@ class _Check:
                         what = "table" if width == 4 else "index"
                         self.report.add(f"there are rows of {what} {number}, which does not exist")
                     found = cursor.set_range((number + 1).to_bytes(width, "big"))
+
+
+def _name(key: bytes) -> str:
+    """Return the id of a document by its key in the file."""
+    return encode_id(int.from_bytes(key[:4], "big"), key[4:]) if any(key[:4]) else key.hex()
 
 
 def _entries_of(
