@@ -24,6 +24,7 @@ from sandbox.pool.death import DeathKind, Verdict, WorkerLost, explain
 
 _CPU_CLOCK_OF_PROCESS: Final = 2  # CPUCLOCK_SCHED, in the encoding of clock_getcpuclockid(3)
 _END_S: Final = 10.0  # a killed process ends at once; this is for a machine in distress
+_READ_BYTES: Final = 64 * 1024
 _CPU_SLACK_S: Final = 2.0  # limits count whole seconds, and we are the ones to notice first
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -38,6 +39,7 @@ class WorkerProcess:
     verdict: Verdict | None = attrs.field(default=None, init=False)
     status: int | None = attrs.field(default=None, init=False)
     is_dead: bool = attrs.field(default=False, init=False)
+    remains: bytes = attrs.field(default=b"", init=False)  # received after its end, and not yet taken
     _cpu_s: float = attrs.field(default=0.0, init=False)
     _armed_s: float = attrs.field(default=0.0, init=False)  # the soft limit on CPU time that we set last
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -57,10 +59,17 @@ class WorkerProcess:
         self.is_dead = True
         self.status = status
         self._cpu_s = cpu_s
+        self._drain()
         trio.lowlevel.notify_closing(self.channel)  # whoever waits for it would wait for good
         self.channel.close()
         os.close(self.descriptor)
         self._ended.set()
+
+    def _drain(self) -> None:
+        """Keep what it had sent: its last frame may say why it ended. The kernel bounds how much that is."""
+        with contextlib.suppress(OSError):
+            while piece := self.channel.recv(_READ_BYTES):
+                self.remains += piece
 
     def _send_kill(self) -> None:
         if not self.is_dead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from socket import socket
 from typing import Final
@@ -56,6 +57,8 @@ class Wire:
         """Send a frame. Raises `Closed`."""
         data = memoryview(encode(frame))
         while data:
+            if self.process.is_dead:
+                raise Closed
             try:
                 data = data[self.process.channel.send(data) :]
             except BlockingIOError:
@@ -78,23 +81,38 @@ class Wire:
             if length is not None and len(buffer) >= length:
                 self._rest = bytes(buffer[length:])
                 return decode_from_worker(buffer[LENGTH.size : length])
+            piece = await self._piece()
+            buffer += piece
+            reads += 1
+            if reads > _READS_MIN + len(buffer) // _READ_BYTES_MIN:
+                raise ProtocolViolation(f"{len(buffer)} bytes in {reads} pieces")
+
+    async def _piece(self) -> bytes:
+        """Return some bytes: from the channel, or what was left in it when the process ended."""
+        process = self.process
+        while not process.is_dead:
             await self._wait(trio.lowlevel.wait_readable)
+            if process.is_dead:
+                break
             try:
-                piece = self.process.channel.recv(_READ_BYTES)
+                piece = process.channel.recv(_READ_BYTES)
             except BlockingIOError:
                 continue
             except OSError:
                 raise Closed from None
             if not piece:
                 raise Closed
-            buffer += piece
-            reads += 1
-            if reads > _READS_MIN + len(buffer) // _READ_BYTES_MIN:
-                raise ProtocolViolation(f"{len(buffer)} bytes in {reads} pieces")
+            return piece
+        piece, process.remains = process.remains, b""
+        if not piece:
+            raise Closed
+        return piece
 
     async def _wait(self, how: Callable[[socket], Awaitable[None]]) -> None:
-        """Wait for the channel. Whoever buries the process closes the channel, and that ends the wait."""
-        try:
+        """Wait for the channel, or for the report of the process's end, which closes it.
+
+        Not to be called once it is closed: trio files a wait under the number of the
+        descriptor, and all closed ones have the same.
+        """
+        with contextlib.suppress(trio.ClosedResourceError):
             await how(self.process.channel)
-        except (OSError, ValueError, trio.ClosedResourceError):
-            raise Closed from None

@@ -7,6 +7,7 @@ asked for it, or killed, so a cancelled request for a worker leaves none over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -88,6 +89,11 @@ class Zygote:
         try:
             with its:
                 await self._send(control.encode(control.Spawn(serial=serial, attempt=attempt)), its.fileno())
+        except BaseException:
+            self._births.pop(serial, None)
+            ours.close()
+            raise
+        try:
             await birth.done.wait()
         except BaseException:
             self._abandon(serial, birth)
@@ -113,7 +119,7 @@ class Zygote:
             birth.why_not = "abandoned"
 
     async def _send(self, packet: bytes, descriptor: int) -> None:
-        while True:
+        while not self.is_closed:
             try:
                 socket.send_fds(self._link, [packet], [descriptor])
             except BlockingIOError:
@@ -122,10 +128,9 @@ class Zygote:
                 raise PoolFailed(f"the zygote has ended ({error.strerror})") from None
             else:
                 return
-            try:
+            with contextlib.suppress(trio.ClosedResourceError):
                 await trio.lowlevel.wait_writable(self._link)
-            except (trio.ClosedResourceError, ValueError):
-                raise PoolFailed("the zygote has ended") from None
+        raise PoolFailed("the zygote has ended")
 
     async def _receive(self) -> control.FromZygote | None:
         """Return the zygote's next message, None when it has ended. Takes charge of a new process."""

@@ -15,8 +15,21 @@ import trio.testing
 from harness import ENTRIES, run_frame
 
 from sandbox.confinement.limits import Budgets
-from sandbox.frames import Load, Loaded, LoadFailed, Module, Ping, Pong, Ran, Refused, Syscall, SyscallReply
+from sandbox.frames import (
+    Broken,
+    Load,
+    Loaded,
+    LoadFailed,
+    Module,
+    Ping,
+    Pong,
+    Ran,
+    Refused,
+    Syscall,
+    SyscallReply,
+)
 from sandbox.pool import PoolFailed, Rules, Worker, WorkerLost, WorkerPool
+from sandbox.pool.wire import Closed
 from tidewell.values import pack, unpack
 
 SMALL = Budgets(memory_bytes=24 * 2**20)
@@ -131,7 +144,21 @@ async def test_end_that_is_reported_before_the_channel_shows_it_ends_the_wait() 
                 with pytest.raises(WorkerLost) as lost:
                     await worker.request(run_frame("read"))
         assert lost.value.kind == "crash"
-        os.kill(process.pid, signal.SIGKILL)
+
+
+async def test_last_frame_of_an_ended_worker_is_read_after_the_report_of_its_end() -> None:
+    """It says what the fault was. The report used to close the channel with the frame still in it."""
+    async with toy_pool() as pool, pool.lease() as worker:
+        await worker.wire.send(run_frame("fault"))
+        await worker.process.ended()
+        frame = await worker.wire.receive()
+        assert isinstance(frame, Broken)
+        assert "ZeroDivisionError" in frame.message
+        for _ in range(2):
+            with pytest.raises(Closed):
+                await worker.wire.receive()
+            with pytest.raises(Closed):
+                await worker.wire.send(Ping())
 
 
 async def test_idle_worker_killed_from_outside_is_not_lent() -> None:
