@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sandbox.context import CONTEXTS, Arguments, Surroundings
 from sandbox.convert import refuse_wide, take_in, take_in_wide
+from sandbox.cursors import InvalidCursor
 from sandbox.execution import NESTED_DEPTH_MAX, Level
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
@@ -144,7 +145,12 @@ class Calls:
         return value
 
     def _as_seen_by_caller(self, error: Exception, function: Function) -> Exception:
-        """Return a new exception: `AppError` with its data, `FunctionError` for everything else."""
+        """Return the exception to raise: `AppError` with its data, `FunctionError` for everything else.
+
+        An invalid cursor stays what it is, because the client that sent it has to be told.
+        """
+        if isinstance(error, InvalidCursor):
+            return error.with_traceback(None)
         if isinstance(error, AppError):
             try:
                 return AppError(take_in(getattr(error, "data", None), "data", self._runtime.meter.charge))

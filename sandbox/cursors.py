@@ -29,12 +29,16 @@ _NOTHING_PINNED: Final = "-"
 
 
 class InvalidCursor(TidewellError):
-    """A cursor of another query, another deployment, or of nobody. The client starts again."""
+    """A cursor of another query, another deployment, or of nobody. The client starts again.
+
+    It knows the case by `data`, which reaches it in production too, where the text does not.
+    """
 
     code = "InvalidCursor"
+    data: Final = {"isConvexSystemError": True, "paginationError": "InvalidCursor"}
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"InvalidCursor: {problem}; start again from the first page")
+        super().__init__(f"{problem}; start again from the first page")
 
 
 class End(Enum):

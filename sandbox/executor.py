@@ -212,8 +212,11 @@ class Executor:
         described = describe(error, {} if production else app.sources, self._runtime.texts)
         if isinstance(error, AppError):
             return self._application_failure(error, described, production)
+        text = described.text(source=not production)
+        if isinstance(error, InvalidCursor):
+            return _Failure("app_error", error.code, text, pack(error.data))
         kind: OutcomeKind = error.kind if isinstance(error, Terminated) else "function"
-        return _Failure(kind, _code_of(error), described.text(source=not production), None)
+        return _Failure(kind, _code_of(error), text, None)
 
     def _application_failure(self, error: AppError, described: GuestError, production: bool) -> _Failure:
         """`AppError` shows its data: as it is when that is text, else as JSON (sync-protocol 10.2)."""

@@ -52,6 +52,10 @@ APP = {
             return [[row["n"] for row in page["page"]] for page in (first, second)]
 
         @query
+        def page_of_another(ctx, cursor: str):
+            return ctx.run_query("rows:page", {"paginationOpts": {"numItems": 1, "cursor": cursor}})
+
+        @query
         def all(ctx, order: str = "asc"):
             return [row["n"] for row in ctx.db.query("rows").with_index("by_n").order(order) if row["keep"]]
     """,
@@ -171,6 +175,16 @@ def test_a_cursor_of_another_query_is_refused(app: GuestApp) -> None:
         outcome = app.outcome("query", "rows:page", {"paginationOpts": opts, **more})
         assert outcome.code == "InvalidCursor"
         assert outcome.error.startswith("Uncaught InvalidCursor: ")
+        assert outcome.error_data is not None
+        assert unpack(outcome.error_data) == {
+            "isConvexSystemError": True,
+            "paginationError": "InvalidCursor",
+        }
+
+
+def test_a_nested_query_tells_of_an_invalid_cursor_too(app: GuestApp) -> None:
+    outcome = app.outcome("query", "rows:page_of_another", {"cursor": "nonsense"})
+    assert (outcome.code, outcome.kind) == ("InvalidCursor", "app_error")
 
 
 def test_a_journal_of_another_query_is_refused(app: GuestApp) -> None:
