@@ -18,6 +18,7 @@ class Faults:
     message_delay_s: float = 0.002  # mean
     worker_delay_s: float = 0.001
     sync_delay_s: float = 0.004
+    late_reply: float = 0.0  # share of outcomes of mutations that reach their session late
     slow_worker: float = 0.0  # share of requests that take far longer
     worker_death: float = 0.0
     commit_refused: float = 0.0  # share of groups that find the disk full
@@ -37,6 +38,7 @@ class Faults:
 
 QUIET = Faults()
 EVERYTHING = Faults(
+    late_reply=0.1,
     slow_worker=0.05,
     worker_death=0.01,
     commit_refused=0.01,

@@ -175,7 +175,8 @@ def main(
     print(
         f"{len(results)} seeds, {len(failed)} failed {failed or ''}; "
         f"{simulated_s / 3600:.2f} simulated hours in {real_s:.0f} s: "
-        f"{len(results) / real_s * 3600:.0f} seeds per hour, {simulated_s / real_s:.0f} simulated seconds per second"
+        f"{len(results) / real_s * 3600:.0f} seeds per hour, "
+        f"{simulated_s / real_s:.0f} simulated seconds per second"
     )
     sys.exit(bool(failed))
 

@@ -11,13 +11,13 @@ import logging
 import traceback
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
 
 from engine.auth import Authenticator
-from engine.backend import Call
+from engine.backend import Call, MutationOutcome
 from engine.chance import Chance
 from engine.clients import Client
 from engine.clock import Clock
@@ -336,9 +336,8 @@ class World:
 
     async def _serve(self, line: Line, deployment: Deployment) -> None:
         nonces = self.stream(f"nonce {line.number}")
-        context = SocketContext(
-            deployment, Authenticator(None), self.clock, lambda: nonces.randbytes(8).hex()
-        )
+        backend: Any = _Hesitant(deployment, self.faults, self.stream(f"hesitation {line.number}"))
+        context = SocketContext(backend, Authenticator(None), self.clock, lambda: nonces.randbytes(8).hex())
         try:
             head = b""
             while b"\r\n\r\n" not in head:
@@ -354,6 +353,22 @@ class World:
 
     def _listening_to_log(self) -> _Listening:
         return _Listening(self.history.complaints)
+
+
+class _Hesitant:
+    """A deployment whose answers to mutations take their time on the way to the session."""
+
+    def __init__(self, inner: Deployment, faults: Faults, random: Random) -> None:
+        self._inner, self._faults, self._random = inner, faults, random
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
+        outcome = await self._inner.mutate(call, idempotency=idempotency)
+        if self._random.random() < self._faults.late_reply:
+            await trio.sleep(self._random.expovariate(50))
+        return outcome
 
 
 class _Listening(logging.Handler):

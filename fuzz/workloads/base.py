@@ -56,6 +56,8 @@ class Workload:
       step: one thing that one client does; called again and again.
       check: returns what is wrong when everything is quiet.
       watched: returns the queries that a client watches, as (path, args).
+      writes: whether a request that was answered with success has changed anything.
+      may_fail: whether the error that a request was answered with is as it should be.
       model: makes the app's model; None when it cannot be told without document ids.
     """
 
@@ -66,7 +68,5 @@ class Workload:
     check: Callable[[End], list[str]]
     watched: Callable[[Random], list[tuple[str, dict[str, Any]]]]
     model: Callable[[], Model] | None = None
-    writes: Callable[[Request], bool] = lambda request: (
-        True
-    )  # whether an answered request has changed anything
-    may_fail: Callable[[Request], bool] = lambda request: False  # whether an error answer is as it should be
+    writes: Callable[[Request], bool] = lambda request: True
+    may_fail: Callable[[Request], bool] = lambda request: False

@@ -44,7 +44,8 @@ def ring(ctx, start: int) -> list:
 
 @query
 def before(ctx, name: int) -> list:
-    return [row["name"] for row in ctx.db.query("nodes").with_index("by_next", lambda q: q.eq("next", name)).collect()]
+    rows = ctx.db.query("nodes").with_index("by_next", lambda q: q.eq("next", name))
+    return [row["name"] for row in rows.collect()]
 """
 
 SCHEMA: Final = """

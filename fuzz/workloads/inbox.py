@@ -1,4 +1,4 @@
-"""Invariant: every message that was sent is taken at most once, oldest first, and is in the box until then."""
+"""Invariant: every message that was sent is taken at most once, and is in a box until then, once."""
 
 from __future__ import annotations
 
