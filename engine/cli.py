@@ -10,11 +10,12 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from engine.app_commands import COMMANDS as APP_COMMANDS
 from engine.app_folder import InvalidAppFolder
 from engine.dev import DevOptions, run_dev
 from engine.report import Report
 from engine.server import CannotListen
-from engine.store_commands import COMMANDS
+from engine.store_commands import COMMANDS as STORE_COMMANDS
 from sandbox.doctor import examine
 from sandbox.pool import PoolFailed
 from storage import StoreError
@@ -91,7 +92,7 @@ def doctor() -> None:
     )
 
 
-for command in COMMANDS:
+for command in (*STORE_COMMANDS, *APP_COMMANDS):
     main.add_command(command)
 
 

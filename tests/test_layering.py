@@ -24,7 +24,7 @@ DOORS: dict[str, tuple[tuple[str, ...], int]] = {
     "trio_websocket": (("engine/connection.py", "tidewell/client/"), 2),
     "cattrs": (("tidewell/protocol.py", "engine/"), 2),
     "h11": (("engine/",), 1),
-    "click": (("engine/cli.py", "engine/store_commands.py"), 2),
+    "click": (("engine/cli.py", "engine/store_commands.py", "engine/app_commands.py"), 3),
     "rich": (("engine/cli.py", "engine/store_commands.py", "engine/report.py"), 3),
     "watchfiles": (("engine/dev.py",), 1),
 }

@@ -4,31 +4,35 @@ Each query below is live: whoever watches one is sent a new result when, and onl
 when, a commit writes inside the index range that it read.
 """
 
-from tidewell import AppError, Id, mutation, query
+from tidewell import AppError, Id, mutation, query, v
 
 from checks import cleaned
+from schema import schema
 
 PLACE_LONGEST = 60
 TEXT_LONGEST = 500
 POSTS_MOST = 100
 
+# What the lists return. It is checked, and `tidewell codegen` makes a TypeScript type of it.
+SHOWN = v.array(schema.doc("posts").extend({"author_name": str, "liked": bool}))
 
-@query
-def list_posts(ctx, viewer: Id["users"] | None = None, limit: int = 30) -> list[dict]:
+
+@query(returns=SHOWN)
+def list_posts(ctx, viewer: Id["users"] | None = None, limit: int = 30):
     """Return the newest posts first."""
     posts = ctx.db.query("posts").order("desc").take(at_most(limit))
     return [described(ctx, post, viewer) for post in posts]
 
 
-@query
-def list_popular(ctx, viewer: Id["users"] | None = None, limit: int = 30) -> list[dict]:
+@query(returns=SHOWN)
+def list_popular(ctx, viewer: Id["users"] | None = None, limit: int = 30):
     """Return the posts with the most likes first, leaving out those that have none."""
     liked = ctx.db.query("posts").with_index("by_likes", lambda q: q.gt("likes", 0))
     return [described(ctx, post, viewer) for post in liked.order("desc").take(at_most(limit))]
 
 
-@query
-def list_at_place(ctx, place: str, viewer: Id["users"] | None = None, limit: int = 30) -> list[dict]:
+@query(returns=SHOWN)
+def list_at_place(ctx, place: str, viewer: Id["users"] | None = None, limit: int = 30):
     """Return the newest posts about one place first."""
     there = ctx.db.query("posts").with_index("by_place", lambda q: q.eq("place", place))
     return [described(ctx, post, viewer) for post in there.order("desc").take(at_most(limit))]

@@ -1,8 +1,9 @@
 """People. Waypoint believes the name you give; an app with secrets asks `ctx.auth` instead."""
 
-from tidewell import Id, mutation, query
+from tidewell import Id, mutation, query, v
 
 from checks import cleaned
+from schema import schema
 
 NAME_LONGEST = 30
 
@@ -19,6 +20,6 @@ def sign_in(ctx, name: str) -> Id["users"]:
     return ctx.db.insert("users", {"name": name, "key": key})
 
 
-@query
+@query(returns=v.union(schema.doc("users"), v.null()))
 def get_user(ctx, user_id: Id["users"]):
     return ctx.db.get(user_id)

@@ -5,11 +5,13 @@ through queries and mutations, each a transaction of its own. The two it uses ar
 internal, which means that no client can call them.
 """
 
-from tidewell import AppError, Id, action, internal, internal_mutation, internal_query, query
+from tidewell import AppError, Id, action, internal, internal_mutation, internal_query, query, v
+
+from schema import schema
 
 
-@query
-def inbox(ctx, user_id: Id["users"]) -> list[dict]:
+@query(returns=v.array(schema.doc("letters")))
+def inbox(ctx, user_id: Id["users"]):
     """Return a person's letters, newest first."""
     letters = ctx.db.query("letters").with_index("by_user", lambda q: q.eq("user", user_id))
     return letters.order("desc").take(5)

@@ -1,7 +1,7 @@
 import { useConvexConnectionState, useQuery } from "convex/react";
-import type { GenericId as Id } from "convex/values";
 import { useState } from "react";
-import { api } from "./api";
+import { api } from "./generated/api";
+import type { Id } from "./generated/dataModel";
 import { Compose } from "./Compose";
 import { Join } from "./Join";
 import { PostCard } from "./PostCard";

@@ -1,7 +1,7 @@
 import { useMutation } from "convex/react";
-import type { GenericId as Id } from "convex/values";
 import { type FormEvent, useState } from "react";
-import { api } from "./api";
+import { api } from "./generated/api";
+import type { Id } from "./generated/dataModel";
 import { explain } from "./problem";
 
 export function Compose({ userId }: { userId: Id<"users"> }) {

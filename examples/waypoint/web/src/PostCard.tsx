@@ -1,7 +1,9 @@
 import { useMutation } from "convex/react";
-import type { GenericId as Id } from "convex/values";
-import { api, type Post } from "./api";
+import type { FunctionReturnType } from "convex/server";
+import { api } from "./generated/api";
+import type { Id } from "./generated/dataModel";
 
+type Post = FunctionReturnType<typeof api.posts.list_posts>[number];
 type Liking = { post_id: Id<"posts">; user_id: Id<"users"> };
 
 export function PostCard({ post, viewer }: { post: Post; viewer: Id<"users"> | undefined }) {
