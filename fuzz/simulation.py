@@ -80,9 +80,8 @@ def run_seed(seed: int, plan: Plan, plant: Plant = NO_PLANT, trace_path: Path | 
     trace = Trace(trace_path)
     started = time.monotonic()
     try:
-        world = World(seed, workload, faults, folder, plan.clients, plan.duration_s, plant, trace)
-        with seeded_order(seed):
-            trio.run(world.run, clock=trio.testing.MockClock(autojump_threshold=0))
+        world = World(seed, workload, folder, faults, plan.clients, plan.duration_s, plant, trace)
+        simulate(world)
         problems = judge(world)
     finally:
         trace.close()
@@ -98,6 +97,13 @@ def run_seed(seed: int, plan: Plan, plant: Plant = NO_PLANT, trace_path: Path | 
         world.history.counts,
         problems,
     )
+
+
+def simulate(world: World) -> World:
+    """Run a world to its end; return it, its history complete."""
+    with seeded_order(world.seed):
+        trio.run(world.run, clock=trio.testing.MockClock(autojump_threshold=0))
+    return world
 
 
 def _faults(plan: Plan, seed: int) -> Faults:

@@ -30,7 +30,7 @@ from fuzz.chances import SimulatedChance, stream
 from fuzz.client import SimulatedClient
 from fuzz.clock import SimulatedClock
 from fuzz.disk import Disk, PowerLost
-from fuzz.faults import Faults
+from fuzz.faults import QUIET, Faults
 from fuzz.history import History, Trace
 from fuzz.network import Line
 from fuzz.plants import NO_PLANT, Plant
@@ -54,8 +54,8 @@ class Stuck(Exception):
 class World:
     seed: int
     workload: Workload
-    faults: Faults
     folder: Path
+    faults: Faults = QUIET
     clients_count: int = 3
     duration_s: float = 20.0
     plant: Plant = NO_PLANT
