@@ -59,6 +59,7 @@ class MutationQueue:
     _hot: deque[Job] = attrs.field(factory=deque, init=False)
     _quick: deque[Job] = attrs.field(factory=deque, init=False)
     _slow: deque[Job] = attrs.field(factory=deque, init=False)
+    _is_alone: bool = attrs.field(default=False, init=False)  # the batch taken last was an exclusive one
     _hot_until: dict[str, float] = attrs.field(factory=dict, init=False)  # by path, monotonic seconds
 
     def __attrs_post_init__(self) -> None:
@@ -99,8 +100,11 @@ class MutationQueue:
 
     def take(self, lane: int, busy: int) -> list[Job]:
         """Take the next batch for `lane`, while `busy` others run; empty when there is nothing for it now."""
+        if busy and (self._is_alone or self._exclusive):
+            return []
+        self._is_alone = bool(self._exclusive)
         if self._exclusive:
-            return [] if busy else self._take_exclusive()
+            return self._take_exclusive()
         if lane != QUICK_LANE and self._slow:
             return [self._slow.popleft()]
         if lane == SLOW_LANE:
