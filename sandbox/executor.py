@@ -158,7 +158,7 @@ class Executor:
                 syscall,
                 lines,
                 request=unpack_trusted(call.request) if call.request else {},
-                environment=unpack_trusted(call.env) if call.kind == "action" and call.env else None,
+                environment=_environment_of(call),
             )
             level = Level(execution, call.kind, call.path, runtime.chance)
             value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
@@ -252,6 +252,14 @@ def _arguments_of(call: Call) -> dict[str, Value]:
     if len(call.args) > VALUE_BYTES_MAX // PACKING_MAX and size_bytes(args) > VALUE_BYTES_MAX:
         raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
     return args
+
+
+def _environment_of(call: Call) -> dict[str, Value] | None:
+    """Return the variables that came with an action; None has queries and mutations read them as rows."""
+    if call.kind != "action":
+        return None
+    variables: dict[str, Value] = unpack_trusted(call.env) if call.env else {}
+    return variables
 
 
 def _code_of(error: BaseException) -> str:
