@@ -1,13 +1,16 @@
 """The app folder: which files are function modules, read as opaque bytes.
 
-`app-api.md` 1 decides what counts. Nothing here looks inside a file.
+Beside them lies what the app declares of its token providers. `app-api.md` 1 decides what
+counts. Nothing here looks inside a module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from engine.auth_config import CONFIG_BYTES_MAX, InvalidAuthConfig, expand
+from engine.auth_config import FILE as AUTH_FILE
 from engine.code import CODE_BYTES_MAX, MODULE_BYTES_MAX
 from sandbox.frames import Module
 
@@ -33,6 +36,38 @@ def read_app_folder(folder: Path) -> list[Module]:
             f"{folder} holds {total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed"
         )
     return modules
+
+
+def read_auth(folder: Path, environment: Mapping[str, str]) -> bytes:
+    """Return what the app declares of its token providers, ready to be pushed; empty if it declares none.
+
+    Raises:
+      InvalidAppFolder: the file cannot be read, or names a variable or a file that is not there.
+    """
+    root = folder.resolve()
+
+    def read_file(name: str) -> bytes | None:
+        if "\0" in name:
+            return None
+        path = (root / name).resolve()
+        # What is not of the folder is not of the app, and may be a secret of this machine.
+        if not path.is_relative_to(root) or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(CONFIG_BYTES_MAX + 1)
+
+    try:
+        text = read_file(AUTH_FILE)
+        return b"" if text is None else expand(text, environment, read_file)
+    except OSError as error:
+        raise InvalidAppFolder(f"{error.filename} cannot be read: {error.strerror}") from None
+    except InvalidAuthConfig as error:
+        raise InvalidAppFolder(str(error)) from None
+
+
+def is_auth_file(folder: Path, path: Path) -> bool:
+    """Whether a file below `folder` may bear on token providers: their declaration, or a key set."""
+    return path.suffix == ".json" and not _is_private(path.relative_to(folder).parts)
 
 
 def is_module_file(folder: Path, path: Path) -> bool:

@@ -1,15 +1,16 @@
 """Who a token stands for.
 
 Sockets and HTTP ask the same `Authenticator`. It knows the admin key of the
-deployment; a deployment without providers refuses every user token, in the
-form the clients expect, instead of running their calls as nobody.
+deployment, and who checks the tokens of users (`engine.user_tokens`). Without
+that every user token is refused, in the form the clients expect, instead of
+running their calls as nobody.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -37,15 +38,23 @@ class Grant:
     expires_ms: float | None = None
 
 
+class TokenChecker(Protocol):
+    async def check(self, token: str) -> Grant:
+        """Return what a user's token grants. Raises `TokenRefused`."""
+
+
 @attrs.frozen
 class Authenticator:
     """Checks tokens for one deployment. Without `admin_key` no admin key is accepted."""
 
     admin_key: str | None = attrs.field(default=None, repr=False)
+    users: TokenChecker | None = None
 
     async def user(self, token: str) -> Grant:
         """Return what a user's token grants. Raises `TokenRefused`."""
-        raise TokenRefused("NoAuthProvider", "this deployment has no provider for user tokens")
+        if self.users is None:
+            raise TokenRefused("NoAuthProvider", "this deployment has no provider for user tokens")
+        return await self.users.check(token)
 
     async def admin(self, key: str, acting_as: Mapping[str, Any] | None) -> Grant:
         """Return what an admin key grants; with attributes it acts as that user. Raises `TokenRefused`."""

@@ -1,9 +1,9 @@
 """Code versions: the pushed source of an app, named by its content.
 
-A version is the files as pushed, what a worker said of them (the analysis), and
-the clock and the seed of the import phase, which every later run of the same
-version must see again. The engine keeps the source as opaque bytes: it never
-parses, compiles or imports it.
+A version is the files as pushed, the token providers that came with them, what a
+worker said of the files (the analysis), and the clock and the seed of the import
+phase, which every later run of the same version must see again. The engine keeps
+the source as opaque bytes: it never parses, compiles or imports it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Final
 import attrs
 import msgspec
 
+from engine.auth_config import FILE as AUTH_FILE
+from engine.auth_config import Provider, read_providers
 from sandbox.analysis import Analysis, FunctionSpec, decode_analysis
 from sandbox.frames import Load, Module
 
@@ -31,6 +33,8 @@ class CodeVersion:
     seed: bytes  # of the import phase
     described: Analysis
     functions: Mapping[str, FunctionSpec]  # by canonical path
+    auth: bytes = b""  # the token providers as pushed
+    providers: tuple[Provider, ...] = ()
 
     def load_frame(self) -> Load:
         return Load(
@@ -50,41 +54,54 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     analysis: bytes
     now_ms: int
     seed: bytes
+    auth: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Stored)
 
 
-def hash_modules(modules: Sequence[Module]) -> str:
+def hash_modules(modules: Sequence[Module], auth: bytes = b"") -> str:
     """Return the name of a version: SHA-256 over its files in order of their paths, lengths included."""
     digest = hashlib.sha256()
-    for module in sorted(modules, key=lambda module: module.path):
-        for part in (module.path.encode(), module.source):
+    files = [(module.path, module.source) for module in sorted(modules, key=lambda module: module.path)]
+    if auth:
+        files.append((AUTH_FILE, auth))
+    for path, source in files:
+        for part in (path.encode(), source):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
     return digest.hexdigest()
 
 
-def make_version(modules: Sequence[Module], analysis: bytes, now_ms: int, seed: bytes) -> CodeVersion:
-    """Put a version together. Raises `InvalidAnalysis` if a worker sent nonsense as the analysis."""
+def make_version(
+    modules: Sequence[Module], analysis: bytes, now_ms: int, seed: bytes, auth: bytes = b""
+) -> CodeVersion:
+    """Put a version together.
+
+    Raises:
+      InvalidAnalysis: a worker sent nonsense as the analysis.
+      InvalidAuthConfig: what the app says of its token providers is wrong.
+    """
     ordered = tuple(sorted(modules, key=lambda module: module.path))
     described = decode_analysis(analysis)
     return CodeVersion(
-        hash=hash_modules(ordered),
+        hash=hash_modules(ordered, auth),
         modules=ordered,
         analysis=analysis,
         now_ms=now_ms,
         seed=seed,
         described=described,
         functions={spec.path: spec for spec in described.functions},
+        auth=auth,
+        providers=read_providers(auth),
     )
 
 
 def encode_version(code: CodeVersion) -> bytes:
-    return _encoder.encode(_Stored(list(code.modules), code.analysis, code.now_ms, code.seed))
+    return _encoder.encode(_Stored(list(code.modules), code.analysis, code.now_ms, code.seed, code.auth))
 
 
 def decode_version(data: bytes) -> CodeVersion:
     stored = _decoder.decode(data)
-    return make_version(stored.modules, stored.analysis, stored.now_ms, stored.seed)
+    return make_version(stored.modules, stored.analysis, stored.now_ms, stored.seed, stored.auth)

@@ -26,6 +26,7 @@ import trio
 
 from engine.actions import ACTIONS_MAX, Actions
 from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
+from engine.auth_config import Provider
 from engine.backend import ActionOutcome, Call, Kind, MutationOutcome, QueryOutcome, Watch
 from engine.chance import Chance
 from engine.clock import Clock
@@ -112,9 +113,17 @@ class Deployment:
 
     # ---- as a thing with a life --------------------------------------------------------
 
-    async def push(self, modules: Sequence[Module], on_progress: OnProgress) -> PushReport:
-        """Make `modules` the active code. Raises `PushFailed`; the version before stays in force then."""
-        return await self._pusher.push(modules, on_progress)
+    async def push(self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"") -> PushReport:
+        """Make `modules` the active code, with the token providers that `auth` declares.
+
+        Raises:
+          PushFailed: the version before stays in force.
+        """
+        return await self._pusher.push(modules, on_progress, auth)
+
+    def providers(self) -> Sequence[Provider]:
+        """The token providers in force."""
+        return () if self.code is None else self.code.providers
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `close` has been called and everything has settled, then close the store."""

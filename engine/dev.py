@@ -7,6 +7,7 @@ goes through one `Report`, so that nothing else needs to know about terminals.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
@@ -17,18 +18,27 @@ import attrs
 import trio
 import watchfiles
 
-from engine.app_folder import InvalidAppFolder, is_module_file, may_be_folder, read_app_folder
+from engine.app_folder import (
+    InvalidAppFolder,
+    is_auth_file,
+    is_module_file,
+    may_be_folder,
+    read_app_folder,
+    read_auth,
+)
 from engine.auth import Authenticator
 from engine.backend import Call
 from engine.chance import SystemChance
 from engine.clock import SystemClock
 from engine.deployment import Deployment, open_deployment
 from engine.guest_outcomes import GuestOutcome
+from engine.key_cache import KeyCache
 from engine.push import PushFailed
 from engine.report import Report
 from engine.runner import Lost
 from engine.server import ServerOptions, serve
 from engine.site import StaticSite
+from engine.user_tokens import UserTokens
 from sandbox import frames
 
 BROWSER_CLIENT: Final = Path(__file__).parent / "static" / "tidewell.js"
@@ -60,7 +70,9 @@ async def run_dev(options: DevOptions, report: Report) -> None:
     files = {"/tidewell.js": BROWSER_CLIENT}
     server_options = ServerOptions(
         site=StaticSite(options.page, files),
-        authenticator=Authenticator(deployment.admin_key),
+        authenticator=Authenticator(
+            deployment.admin_key, UserTokens(deployment.providers, KeyCache(clock), clock)
+        ),
         clock=clock,
         chance=chance,
         instance_name=options.app.resolve().parent.name,
@@ -106,7 +118,7 @@ async def _obey(
 
 @attrs.define(eq=False)
 class _Pusher:
-    """Brings the folder into force: once at the start, and again whenever a module of it has changed."""
+    """Brings the folder into force: once at the start, and again whenever it has changed."""
 
     deployment: Deployment
     app: Path
@@ -119,7 +131,8 @@ class _Pusher:
         async with self._turn:
             try:
                 modules = await trio.to_thread.run_sync(read_app_folder, self.app)
-                pushed = await self.deployment.push(modules, self.report.progress)
+                auth = await trio.to_thread.run_sync(read_auth, self.app, os.environ)
+                pushed = await self.deployment.push(modules, self.report.progress, auth)
             except InvalidAppFolder as error:
                 self.report.push_failed([str(error)], has_code=self.deployment.code is not None)
             except PushFailed as error:
@@ -131,7 +144,8 @@ class _Pusher:
         root = self.app.resolve()
 
         def is_relevant(_: watchfiles.Change, path: str) -> bool:
-            return is_module_file(root, Path(path)) or may_be_folder(root, Path(path))
+            changed = Path(path)
+            return any(applies(root, changed) for applies in (is_module_file, is_auth_file, may_be_folder))
 
         async for _ in watchfiles.awatch(
             root,

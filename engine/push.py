@@ -21,6 +21,7 @@ from typing import Final
 import attrs
 import trio
 
+from engine.auth_config import InvalidAuthConfig, read_providers
 from engine.backend import BackendFault
 from engine.chance import Chance
 from engine.clock import Clock
@@ -84,13 +85,17 @@ class Pusher:
     _run_blocking: RunBlocking
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
-    async def push(self, modules: Sequence[Module], on_progress: OnProgress) -> PushReport:
-        """Make `modules` the active version. Raises `PushFailed`, and then nothing has changed."""
+    async def push(self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"") -> PushReport:
+        """Make `modules` and the token providers in `auth` the active version.
+
+        Raises:
+          PushFailed: and then nothing has changed.
+        """
         async with self._one_at_a_time:
             active = self._active()  # not earlier: the push before this one may have changed it
-            if active is not None and active.hash == hash_modules(modules):
+            if active is not None and active.hash == hash_modules(modules, auth):
                 return PushReport(active, changed=False)
-            code = await self._describe(modules)
+            code = await self._describe(modules, auth)
             schema = code.described.read_schema() or NO_SCHEMA
             try:
                 await self._fill_indexes(await self._declare_indexes(schema), on_progress)
@@ -108,14 +113,18 @@ class Pusher:
 
     # ---- the code -----------------------------------------------------------------
 
-    async def _describe(self, modules: Sequence[Module]) -> CodeVersion:
+    async def _describe(self, modules: Sequence[Module], auth: bytes) -> CodeVersion:
         """Have a worker compile and import the code. Files pushed before keep their seed and clock."""
-        known = self._store.private_get(CODE_PREFIX + hash_modules(modules).encode())
+        known = self._store.private_get(CODE_PREFIX + hash_modules(modules, auth).encode())
         if known is not None:
             return decode_version(known)
+        try:
+            read_providers(auth)
+        except InvalidAuthConfig as error:
+            raise PushFailed([str(error)]) from None
         now_ms, seed = int(self._clock.now_ms()), self._chance.token(32)
         frame = Load(
-            code=hash_modules(modules), modules=list(modules), analyse=True, now_ms=now_ms, seed=seed
+            code=hash_modules(modules, auth), modules=list(modules), analyse=True, now_ms=now_ms, seed=seed
         )
         try:
             async with self._pool.lease() as worker:
@@ -124,7 +133,7 @@ class Pusher:
                     raise PushFailed([_source_error(error) for error in reply.errors])
                 assert isinstance(reply, Loaded), reply
                 try:
-                    return make_version(modules, reply.analysis, now_ms, seed)
+                    return make_version(modules, reply.analysis, now_ms, seed, auth)
                 except InvalidAnalysis as error:
                     worker.condemn(str(error))
                     raise PushFailed([f"the code could not be loaded: {error}"]) from None
@@ -135,26 +144,33 @@ class Pusher:
 
     async def _declare_indexes(self, schema: Schema) -> list[int]:
         """Add the new indexes of tables that exist already; return all that still have to be filled."""
+        change, waiting = self._plan_indexes(schema)
+        if not change:
+            return waiting
         async with self._hold_writes():
-            catalog = self._store.catalog()
-            plan = catalog.plan()
-            waiting = []
-            for name, table in schema.tables.items():
-                info = catalog.tables.get(name)
-                if info is None:
-                    continue
-                for old in info.indexes:
-                    if not old.is_ready and not any(_is_same(old, index) for index in table.indexes):
-                        plan.remove_index(old.index_id)  # of a push that was cut off
-                for index in table.indexes:
-                    found = next((old for old in info.indexes if _is_same(old, index)), None)
-                    if found is None:
-                        found = plan.add_index(name, index.name, index.fields, unique=index.unique)
-                    if not found.is_ready:
-                        waiting.append(found.index_id)
-            if change := plan.change():
+            change, waiting = self._plan_indexes(schema)  # again: tables may have come
+            if change:
                 await self._commit(change)
         return waiting
+
+    def _plan_indexes(self, schema: Schema) -> tuple[CatalogChange, list[int]]:
+        catalog = self._store.catalog()
+        plan = catalog.plan()
+        waiting = []
+        for name, table in schema.tables.items():
+            info = catalog.tables.get(name)
+            if info is None:
+                continue
+            for old in info.indexes:
+                if not old.is_ready and not any(_is_same(old, index) for index in table.indexes):
+                    plan.remove_index(old.index_id)  # of a push that was cut off
+            for index in table.indexes:
+                found = next((old for old in info.indexes if _is_same(old, index)), None)
+                if found is None:
+                    found = plan.add_index(name, index.name, index.fields, unique=index.unique)
+                if not found.is_ready:
+                    waiting.append(found.index_id)
+        return plan.change(), waiting
 
     async def _fill_indexes(self, waiting: Iterable[int], on_progress: OnProgress) -> None:
         for index_id in waiting:

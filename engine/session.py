@@ -136,6 +136,9 @@ class Session:
 
     def begin_update(self, now_ns: int) -> Job | None:
         """Answer an `Update`; None if it is not wanted any more."""
+        if self._verifying is not None and self._is_expired(now_ns):
+            self._update_asked = False  # the client is renewing its token, and the update comes of that
+            return None
         if self.is_closed or self._expire(now_ns):
             return None
         assert self._job is None
@@ -450,11 +453,14 @@ class Session:
 
     def _expire(self, now_ns: int) -> bool:
         """End the session if its token has expired."""
-        expires_ms = self._grant.expires_ms
-        if expires_ms is None or now_ns < expires_ms * 1e6:
+        if not self._is_expired(now_ns):
             return False
         self._end_auth("the token has expired", attempted=False)
         return True
+
+    def _is_expired(self, now_ns: int) -> bool:
+        expires_ms = self._grant.expires_ms
+        return expires_ms is not None and now_ns >= expires_ms * 1e6
 
     def _end_auth(self, problem: str, *, attempted: bool) -> None:
         if not self.is_closed:
