@@ -141,9 +141,7 @@ class Builtins(HostObject):
         return self._extreme(min, args, key, default)
 
     def _sorted(self, items: Any, /, *, key: Any = None, reverse: Any = False) -> list[Any]:
-        copy = list(self._structure.listed(items))
-        self._methods.sort(copy, key, reverse)
-        return copy
+        return self._methods.ordered(list(self._structure.listed(items)), key, reverse)
 
     def _reversed(self, items: Any, /) -> Any:
         return self._lazies.reversed(items)

@@ -137,14 +137,18 @@ class Stream:
             j = self.below(i + 1)
             items[i], items[j] = items[j], items[i]
 
-    def sample(self, items: list[Any], count: int) -> list[Any]:
-        if not 0 <= count <= len(items):
+    def sample(self, items: Sized, count: int) -> list[Any]:
+        """A shuffle of the first `count` places, remembering only what was moved: ranges may be endless."""
+        size = len(items)
+        if not 0 <= count <= size:
             raise ValueError("sample larger than population or is negative")
-        pool = list(items)
+        moved: dict[int, int] = {}
+        taken = []
         for i in range(count):
-            j = i + self.below(len(pool) - i)
-            pool[i], pool[j] = pool[j], pool[i]
-        return pool[:count]
+            j = i + self.below(size - i)
+            taken.append(items[moved.get(j, j)])
+            moved[j] = moved.get(i, i)
+        return taken
 
     def gauss(self, mean: float = 0.0, deviation: float = 1.0) -> float:
         """The polar method: only a square root and a logarithm."""

@@ -52,6 +52,7 @@ def prepare_process() -> None:
     """Settings of the interpreter that guest code can observe. Once per process, before any guest."""
     sys.set_int_max_str_digits(INT_DIGITS_MAX)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    sys.unraisablehook = _silent  # what a guest's iterators raise when they are freed is nobody's business
 
 
 class GuestModule(HostObject):
@@ -281,6 +282,10 @@ _PATTERN_TYPES: Final = {
     "str": str,
     "tuple": tuple,
 }
+
+
+def _silent(_unraisable: object) -> None:
+    """An error in clean-up, which has nowhere to go."""
 
 
 def _discard(text: str) -> None:

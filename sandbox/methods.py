@@ -275,16 +275,14 @@ class Methods:
             raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
         value.extend(items)
 
-    def sort(self, items: list[Any], key: Any, reverse: Any) -> None:
-        """Sort in place. Keys are computed by C, and charged where they are guest functions."""
+    def ordered(self, items: list[Any], key: Any, reverse: Any) -> list[Any]:
+        """Return the sorted list. Keys are computed by C, and charged where they are guest functions."""
         self._charge(costs.sort_steps(len(items)))
         if key is None:
             self._structure.measure(items)
             if self._structure.is_plain(items):
-                items.sort(reverse=bool(reverse))
-            else:
-                items[:] = map(list(items).__getitem__, merge_order(items, bool(reverse)))
-            return
+                return sorted(items, reverse=bool(reverse))
+            return [items[i] for i in merge_order(items, bool(reverse))]
         if isinstance(key, Face):
             key = key.__call__
         self._charge(len(items))
@@ -294,15 +292,13 @@ class Methods:
             order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
         else:
             order = merge_order(keys, bool(reverse))
-        items[:] = map(list(items).__getitem__, order)
+        return list(map(items.__getitem__, order))
 
     def _sort(self, value: list[Any], *, key: Any = None, reverse: Any = False) -> None:
-        copy = list(value)
-        size = len(copy)
-        self.sort(copy, key, reverse)
-        if len(value) != size:
+        result = self.ordered(list(value), key, reverse)
+        if len(value) != len(result):
             raise ValueError("list modified during sort")
-        value[:] = copy
+        value[:] = result
 
     def _list_scan(self, method: str) -> Method:
         def scan(value: Any, item: Any, *bounds: Any) -> Any:

@@ -14,7 +14,7 @@ from sandbox import costs, policy
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS, FrozenSet, Set, SetMaker
 
-_INT_BOUND: Final = 1 << (policy.INTEGER_BITS_MAX - 1)
+_INT_BOUND: Final = 1 << policy.INTEGER_BITS_MAX
 _TEXT: Final = (str, bytes)
 _ITEMS: Final = (list, tuple)
 

@@ -194,7 +194,7 @@ class Counter(DictLike):
 
     def most_common(self, n: Any = None) -> list[tuple[Any, Any]]:
         pairs = list(self._dict_().items())
-        self._runtime.methods.sort(pairs, lambda pair: number(pair[1], "a count"), True)
+        pairs = self._runtime.methods.ordered(pairs, lambda pair: number(pair[1], "a count"), True)
         return pairs if n is None else pairs[: integer(n, "n", low=0)]
 
     def elements(self) -> Any:

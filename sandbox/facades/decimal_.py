@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PRECISION: Final = 28
 DIGITS_MAX: Final = 100
 EXPONENT_MAX: Final = 999
+ARITHMETIC_STEPS: Final = 2
+SERIES_STEPS: Final = 5_000  # powers, roots and logarithms, at the worst exponents
 _CONTEXT: Final = decimal.Context(
     prec=PRECISION,
     rounding=decimal.ROUND_HALF_EVEN,
@@ -34,22 +36,21 @@ class InvalidOperation(ArithmeticError):
     """An operation without a decimal result."""
 
 
-def _do(operation: Callable[..., Any], *args: Any) -> Any:
+def attempt(operation: Callable[..., Any], *args: Any) -> Any:
     try:
-        result = operation(*args)
+        return operation(*args)
     except decimal.DivisionByZero:
         raise ZeroDivisionError("division by zero") from None
     except decimal.Overflow:
         raise OverflowError("a decimal of too large an exponent") from None
     except decimal.DecimalException as error:
         raise InvalidOperation(type(error).__name__) from None
-    return Decimal(result) if type(result) is decimal.Decimal else result
 
 
 class Decimal(HostObject):
     """A value over the host's decimal; arithmetic with ints and other decimals."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_charge", "_value")
     _exposed_ = frozenset(
         {
             "as_tuple", "compare", "copy_abs", "copy_negate", "copy_sign", "is_finite", "is_infinite",
@@ -60,14 +61,27 @@ class Decimal(HostObject):
         }
     )  # fmt: skip
 
-    def __init__(self, value: decimal.Decimal) -> None:
+    def __init__(self, value: decimal.Decimal, charge: Callable[[int], None]) -> None:
         self._value = value
+        self._charge = charge
 
-    def _binary(self, operation: Callable[..., Any], other: Any, *, swap: bool = False) -> Any:
+    def _do(self, operation: Callable[..., Any], *args: Any, steps: int = ARITHMETIC_STEPS) -> Any:
+        """Carry out an operation of the context, with our own errors in place of its signals."""
+        self._charge(steps)
+        result = attempt(operation, *args)
+        return Decimal(result, self._charge) if type(result) is decimal.Decimal else result
+
+    def _binary(
+        self, operation: Callable[..., Any], other: Any, *, swap: bool = False, steps: int = ARITHMETIC_STEPS
+    ) -> Any:
         right = _value(other)
         if right is None:
             return NotImplemented
-        return _do(operation, right, self._value) if swap else _do(operation, self._value, right)
+        return (
+            self._do(operation, right, self._value, steps=steps)
+            if swap
+            else self._do(operation, self._value, right, steps=steps)
+        )
 
     def __add__(self, other: Any) -> Any:
         return self._binary(_CONTEXT.add, other)
@@ -106,22 +120,22 @@ class Decimal(HostObject):
         return self._binary(_CONTEXT.remainder, other, swap=True)
 
     def __pow__(self, other: Any) -> Any:
-        return self._binary(_CONTEXT.power, other)
+        return self._binary(_CONTEXT.power, other, steps=SERIES_STEPS)
 
     def __neg__(self) -> Any:
-        return _do(_CONTEXT.minus, self._value)
+        return self._do(_CONTEXT.minus, self._value)
 
     def __pos__(self) -> Any:
-        return _do(_CONTEXT.plus, self._value)
+        return self._do(_CONTEXT.plus, self._value)
 
     def __abs__(self) -> Any:
-        return _do(_CONTEXT.abs, self._value)
+        return self._do(_CONTEXT.abs, self._value)
 
     def __round__(self, digits: Any = None) -> Any:
         if digits is None:
             return int(self._value.to_integral_value(decimal.ROUND_HALF_EVEN, _CONTEXT))
         step = decimal.Decimal(1).scaleb(-integer(digits, "digits", low=-DIGITS_MAX, high=DIGITS_MAX))
-        return _do(_CONTEXT.quantize, self._value, step)
+        return self._do(_CONTEXT.quantize, self._value, step)
 
     def __int__(self) -> int:
         return int(self._value)
@@ -177,44 +191,44 @@ class Decimal(HostObject):
         mode = None if rounding is None else text(rounding, "rounding")
         if mode is not None and mode not in _ROUNDINGS:
             raise TypeError("unknown rounding")
-        return _do(lambda: self._value.quantize(_need(exp), mode, _CONTEXT))
+        return self._do(lambda: self._value.quantize(_need(exp), mode, _CONTEXT))
 
     def normalize(self) -> Any:
-        return _do(_CONTEXT.normalize, self._value)
+        return self._do(_CONTEXT.normalize, self._value)
 
     def sqrt(self) -> Any:
-        return _do(_CONTEXT.sqrt, self._value)
+        return self._do(_CONTEXT.sqrt, self._value, steps=SERIES_STEPS)
 
     def ln(self) -> Any:
-        return _do(_CONTEXT.ln, self._value)
+        return self._do(_CONTEXT.ln, self._value, steps=SERIES_STEPS)
 
     def log10(self) -> Any:
-        return _do(_CONTEXT.log10, self._value)
+        return self._do(_CONTEXT.log10, self._value, steps=SERIES_STEPS)
 
     def exp(self) -> Any:
-        return _do(_CONTEXT.exp, self._value)
+        return self._do(_CONTEXT.exp, self._value, steps=SERIES_STEPS)
 
     def to_integral_value(self, rounding: Any = None) -> Any:
         mode = decimal.ROUND_HALF_EVEN if rounding is None else text(rounding, "rounding")
-        return _do(lambda: self._value.to_integral_value(mode, _CONTEXT))
+        return self._do(lambda: self._value.to_integral_value(mode, _CONTEXT))
 
     def compare(self, other: Any) -> Any:
-        return _do(_CONTEXT.compare, self._value, _need(other))
+        return self._do(_CONTEXT.compare, self._value, _need(other))
 
     def max(self, other: Any) -> Any:
-        return _do(_CONTEXT.max, self._value, _need(other))
+        return self._do(_CONTEXT.max, self._value, _need(other))
 
     def min(self, other: Any) -> Any:
-        return _do(_CONTEXT.min, self._value, _need(other))
+        return self._do(_CONTEXT.min, self._value, _need(other))
 
     def copy_abs(self) -> Any:
-        return Decimal(self._value.copy_abs())
+        return Decimal(self._value.copy_abs(), self._charge)
 
     def copy_negate(self) -> Any:
-        return Decimal(self._value.copy_negate())
+        return Decimal(self._value.copy_negate(), self._charge)
 
     def copy_sign(self, other: Any) -> Any:
-        return Decimal(self._value.copy_sign(_need(other)))
+        return Decimal(self._value.copy_sign(_need(other)), self._charge)
 
     def as_tuple(self) -> tuple[Any, ...]:
         return tuple(self._value.as_tuple())
@@ -273,7 +287,7 @@ def build(runtime: GuestRuntime) -> Facade:
             return value
         if not isinstance(value, (int, float)) and type(value) is not str:
             raise TypeError("a Decimal is made from a text, a number or a Decimal")
-        return _do(_parsed, value)
+        return Decimal(attempt(_parsed, value), runtime.meter.charge)
 
     face = Face("Decimal", Decimal, make, annotation=decimal.Decimal)
     names: dict[str, Any] = {name: getattr(decimal, name) for name in _ROUNDINGS}

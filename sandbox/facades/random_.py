@@ -76,8 +76,9 @@ class Random(HostObject):
         return self._stream(count).choices(self._sequence(population), weighted, count)
 
     def sample(self, population: Any, k: Any) -> list[Any]:
-        items = list(self._sequence(population))
-        return self._stream(len(items)).sample(items, integer(k, "k"))
+        items = self._sequence(population)
+        count = integer(k, "k", low=0, high=policy.ITEMS_MAX)
+        return self._stream(count).sample(items, count)
 
     def shuffle(self, x: Any) -> None:
         if type(x) is not list:
