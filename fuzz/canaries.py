@@ -154,8 +154,8 @@ _SHOWN: Final = frozenset({"snapshots", "completeness"})
 CANARIES: Final = (
     Canary("conflict", SkipsConflictChecks, "bank", _SERIAL),
     Canary("skew", SkipsConflictChecks, "lists", frozenset({"workload"})),
-    Canary("range-end", ForgetsRangeEnds, "traps", _SERIAL),
-    Canary("reply-before-sync", RepliesBeforeSync, "counter", frozenset({"durability"}), seeds_max=10),
+    Canary("range-end", ForgetsRangeEnds, "traps", frozenset({"serial", "workload"})),
+    Canary("reply-before-sync", RepliesBeforeSync, "counter", frozenset({"durability"}), faults="crashes"),
     Canary("new-keys-only", InvalidatesNewKeysOnly, "inbox", _SHOWN, faults="none"),
     Canary("early", DeliversEarly, "counter", frozenset({"sessions"})),
     Canary("seed", ReusesSeeds, "inbox", frozenset({"seeds", "answers"}), faults="none"),
@@ -173,7 +173,7 @@ class Found:
 def hunt(canary: Canary) -> Found:
     """Run seeds with the bug until one of the canary's checkers finds it."""
     started = time.monotonic()
-    plan = Plan(canary.workload, canary.faults, duration_s=10)
+    plan = Plan(canary.workload, canary.faults, duration_s=10, clients=5)
     for seed in range(1, canary.seeds_max + 1):
         result = run_seed(seed, plan, canary.plant())
         for problem in result.problems:

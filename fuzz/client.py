@@ -23,7 +23,8 @@ from fuzz.network import Line
 from tidewell.protocol import decode_ts, encode_ts
 
 PATIENCE_S: Final = 60.0  # of silence, as npm's client has
-RETRY_S: Final = 0.5  # mean pause before the next socket
+RETRY_S: Final = 0.3  # mean pause before the next socket, doubled for each that came to nothing
+RETRY_S_MAX: Final = 16.0
 
 
 class Network(Protocol):
@@ -54,6 +55,7 @@ class SimulatedClient:
     is_connected: bool = False
     is_idle_for_good: bool = False
     _requests: int = 0
+    _fruitless: int = 0  # sockets since the last one that brought a transition
     _next_query: int = 0
     _query_version: int = 0
     _version: tuple[int, int, int] = (0, 0, 0)
@@ -141,7 +143,9 @@ class SimulatedClient:
                 finally:
                     self.is_connected = False
                     line.cut()
-            await trio.sleep(RETRY_S * self._random.expovariate(1))
+            pause_s = min(RETRY_S * 2**self._fruitless, RETRY_S_MAX)
+            self._fruitless += line is not None
+            await trio.sleep(pause_s * self._random.expovariate(1))
 
     async def _talk(self, line: Line) -> None:
         failure: Exception | None = None
@@ -270,6 +274,7 @@ class SimulatedClient:
                 f"{self.name} is at {self._version} and was sent {start} -> {end}"
             )
         self._version = end
+        self._fruitless = 0
         self.observed_ts = max(self.observed_ts, end[2])
         results = {
             self.queries[number]: value for number, value in self.shown.items() if number in self.queries

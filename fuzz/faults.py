@@ -7,6 +7,7 @@ faults at once hides what only shows when everything but one thing goes well.
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 import attrs
 
@@ -50,6 +51,10 @@ EVERYTHING = Faults(
     black_hole=0.1,
     clock_jump_every_s=20,
 )
+
+CRASHES = Faults(sync_delay_s=0.05, crash_every_s=3)
+
+MIXES: Final = {"none": QUIET, "all": EVERYTHING, "crashes": CRASHES}
 
 
 def draw_mix(random: Random) -> Faults:

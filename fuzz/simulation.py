@@ -26,7 +26,7 @@ import trio.testing
 
 from fuzz.chances import stream
 from fuzz.determinism import seeded_order
-from fuzz.faults import EVERYTHING, QUIET, Faults, draw_mix
+from fuzz.faults import MIXES, Faults, draw_mix
 from fuzz.history import Trace
 from fuzz.judge import judge
 from fuzz.plants import NO_PLANT, Plant
@@ -42,7 +42,7 @@ class Plan:
     """What a run is made of, besides its seed."""
 
     workload: str | None = None  # None: drawn from the seed
-    faults: str = "swarm"  # "swarm", "all", "none"
+    faults: str = "swarm"  # a mix for each seed; or the name of one of `MIXES`
     duration_s: float = DURATION_S
     clients: int = 3
 
@@ -109,7 +109,7 @@ def simulate(world: World) -> World:
 def _faults(plan: Plan, seed: int) -> Faults:
     if plan.faults == "swarm":
         return draw_mix(stream(seed, "faults"))
-    return EVERYTHING if plan.faults == "all" else QUIET
+    return MIXES[plan.faults]
 
 
 def run_seeds(seeds: range, plan: Plan, jobs: int) -> Iterator[Result]:
@@ -146,7 +146,7 @@ def _seeds(text: str) -> range:
 @click.option("--seeds", type=_seeds, help="Run a range, such as 1..100.")
 @click.option("--jobs", default=1, help="Processes.")
 @click.option("--swarm", is_flag=True, help="Draw a mix of faults for each seed; the default.")
-@click.option("--faults", type=click.Choice(["swarm", "all", "none"]), default="swarm")
+@click.option("--faults", type=click.Choice(["swarm", *MIXES]), default="swarm")
 @click.option("--workload", type=click.Choice(sorted(WORKLOADS)))
 @click.option("--duration", default=DURATION_S, help="Simulated seconds with faults.")
 @click.option("--clients", default=3)

@@ -11,7 +11,7 @@ from fuzz.client import SimulatedClient
 from fuzz.workloads.base import End, Workload
 
 DOCTORS: Final = 3
-SLOTS: Final = 40
+SLOTS: Final = 15
 LENGTH: Final = 3
 
 APP: Final = """
