@@ -100,8 +100,8 @@ def work(folder: Path, acknowledge: int, seed: int, die: str) -> None:
         faults.fail(calls, faults.KILL, meta if die == "meta" else data)
     while True:
         commit_group(store, source, acknowledge)
-        if source.random() < 0.2:
-            store.retain(RetentionPolicy(age_ns=15), now_ns=store.head_ts, rows_max=20)
+        if source.random() < 0.4:
+            store.retain(RetentionPolicy(age_ns=15), now_ns=store.head_ts, rows_max=200)
         if source.random() < 0.05:
             churn_index(store)
 
