@@ -221,23 +221,23 @@ def write_app(folder: Path, files: Mapping[str, str]) -> Path:
 
 @attrs.define(eq=False)
 class Disk:
-    """Stands in for the off-thread runner, and so for the disk: a test holds commits, or has them fail."""
+    """Stands in for the off-thread runner, and so for the disk: a test holds calls, or has commits fail."""
 
-    gate: Held | None = None
+    gates: dict[str, Held] = attrs.field(factory=dict)  # by the name of the function that is called
     errors: list[Exception] = attrs.field(factory=list)  # of the next commits
 
     async def __call__(self, call: Callable[..., T], /, *arguments: object) -> T:
         await trio.lowlevel.checkpoint()
-        if getattr(call, "__name__", "") == "commit":
-            if self.gate is not None:
-                await self.gate.pass_by()
-            if self.errors:
-                raise self.errors.pop(0)
+        name = getattr(call, "__name__", "")
+        if name in self.gates:
+            await self.gates[name].pass_by()
+        if name == "commit" and self.errors:
+            raise self.errors.pop(0)
         return call(*arguments)
 
-    def hold(self) -> Held:
-        self.gate = Held()
-        return self.gate
+    def hold(self, name: str = "commit") -> Held:
+        self.gates[name] = Held()
+        return self.gates[name]
 
 
 @asynccontextmanager

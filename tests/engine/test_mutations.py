@@ -316,7 +316,7 @@ async def test_a_full_disk_takes_everything_back_and_the_next_call_succeeds(it: 
         await gate.arrivals()
         nursery.start_soon(fail, "counters:look")  # has seen what is about to be taken back
         await trio.testing.wait_all_tasks_blocked()
-        disk.gate = None
+        disk.gates.clear()
         gate.release.set()
     assert faults == ["StoreRefused", "StoreRefused"]
     assert await it.value("counters:value") == 1
@@ -342,7 +342,7 @@ async def test_a_call_over_a_commit_that_is_taken_back_runs_again(it: Deployed, 
         await gate.arrivals()
         nursery.start_soon(add_too)
         await held.arrivals()
-        disk.gate = None
+        disk.gates.clear()
         gate.release.set()
         await trio.testing.wait_all_tasks_blocked()
         held.release.set()
