@@ -91,19 +91,25 @@ class Wire:
         """Return some bytes: from the channel, or what was left in it when the process ended."""
         process = self.process
         while not process.is_dead:
-            await self._wait(trio.lowlevel.wait_readable)
-            if process.is_dead:
-                break
-            try:
-                piece = process.channel.recv(_READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                raise Closed from None
-            if not piece:
-                raise Closed
-            return piece
+            piece = await self._wait_and_read()
+            if piece is not None:
+                return piece
         piece, process.remains = process.remains, b""
+        if not piece:
+            raise Closed
+        return piece
+
+    async def _wait_and_read(self) -> bytes | None:
+        """Return some bytes, or None when there are none here: look again where they are."""
+        await self._wait(trio.lowlevel.wait_readable)
+        try:
+            piece = self.process.channel.recv(_READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            if self.process.is_dead:
+                return None
+            raise Closed from None
         if not piece:
             raise Closed
         return piece

@@ -93,19 +93,19 @@ class WorkerPool:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the pool for the length of a block. What the block raises leaves as it is."""
-        failure: BaseException | None = None
+        raised: list[BaseException] = []
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.run)
                 try:
                     yield
                 except BaseException as error:
-                    failure = error
+                    raised.append(error)
                     raise
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if group.exceptions == (failure,):
-                raise group.exceptions[0] from None
+            if list(group.exceptions) == raised:
+                raise raised[0] from None
             raise
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
