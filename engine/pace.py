@@ -30,6 +30,10 @@ class Pace:
     _known_for: str = attrs.field(default="", init=False)  # the version that the averages belong to
     _steps: dict[str, float] = attrs.field(factory=dict, init=False)
 
+    def __len__(self) -> int:
+        """Return how many functions are known."""
+        return len(self._steps)
+
     def is_quick(self, path: str) -> bool:
         code = self._code()
         if code is None or path not in code.functions:
