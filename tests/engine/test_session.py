@@ -777,6 +777,25 @@ def test_expired_token_is_noticed_at_the_next_use(use) -> None:  # type: ignore[
     assert driver.backend.runs == []
 
 
+def test_expired_token_that_is_being_renewed_ends_nothing() -> None:
+    driver = SessionDriver(auto=False)
+    driver.modify(0, add(0, "counter:get"))
+    driver.send({"type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": "token-short"})
+    driver.finish_verify()
+    driver.update()
+    driver.transition_sent()
+    driver.take_all()
+    driver.now_ns = NOW_NS + 6_000_000_000
+    driver.send({"type": "Authenticate", "baseVersion": 1, "tokenType": "User", "value": "token-A"})
+    driver.commit(counter=7)
+    driver.begin_update()
+    assert driver.closed is None
+    assert driver.job is None
+    driver.finish_verify()
+    driver.update()
+    assert values(driver.take()) == {0: 7}
+
+
 def test_admin_may_call_internal_functions() -> None:
     driver = SessionDriver()
     driver.send({"type": "Authenticate", "baseVersion": 0, "tokenType": "Admin", "value": "the-admin-key"})
