@@ -38,7 +38,9 @@ def fits_in_a_function(snippet: Snippet) -> bool:
 
 
 @pytest.mark.parametrize(
-    "snippet", filter(fits_in_a_function, TOUR), ids=lambda snippet: f"{snippet.topic}-{snippet.title}"
+    "snippet",
+    [snippet for snippet in TOUR if fits_in_a_function(snippet)],
+    ids=lambda snippet: f"{snippet.topic}-{snippet.title}",
 )
 def test_a_snippet_gives_the_same_inside_a_function(snippet: Snippet) -> None:
     """Guards are written out in other forms there, and locals may be known to be integers."""
