@@ -75,7 +75,7 @@ class Deployment:
     admin_key: str
     redacted: bool
     _pools: tuple[Pool, ...]
-    _committer: Committer
+    committer: Committer
     mutations: Mutations
     queries: Queries
     _query_lanes: QueryLanes
@@ -88,7 +88,7 @@ class Deployment:
 
     @property
     def head_ts(self) -> Timestamp:
-        return self._committer.head_ts
+        return self.committer.head_ts
 
     def kind_of(self, path: str) -> Kind | None:
         spec = None if self.code is None else self.code.functions.get(path)
@@ -136,10 +136,10 @@ class Deployment:
                 helpers.start_soon(self.queries.run_timers)
                 helpers.start_soon(self._housekeeping.run)
                 async with trio.open_nursery() as writers:
-                    writers.start_soon(self._committer.run)
+                    writers.start_soon(self.committer.run)
                     task_status.started()
                     await self.mutations.run()
-                    self._committer.close()
+                    self.committer.close()
                 helpers.cancel_scope.cancel()
         finally:
             self.store.close()
@@ -150,7 +150,7 @@ class Deployment:
 
     def _activate(self, code: CodeVersion, ts: Timestamp) -> None:
         self.code = code
-        self._committer.active_code = code.hash
+        self.committer.active_code = code.hash
         for pool in self._pools:
             pool.retire_all()
         self.queries.switch_code(ts)

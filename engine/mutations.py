@@ -104,6 +104,11 @@ class Mutations:
         self._notify()
         return await job.done.wait()
 
+    @property
+    def unsettled(self) -> int:
+        """How many mutations wait or run."""
+        return len(self._unsettled)
+
     # ---- the lanes ----------------------------------------------------------------
 
     async def run(self) -> None:
