@@ -92,6 +92,11 @@ class Structure:
             self.measure(a)
             self.measure(b)
 
+    def equal(self, a: Any, b: Any) -> bool:
+        """Compare `a` with `b`, charged for."""
+        self.pair(a, b)
+        return bool(a == b)
+
     def find(self, item: Any, holder: Any) -> None:
         """Charge for comparing `item` with every item of the list or tuple `holder`."""
         count = len(holder)
@@ -188,7 +193,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
             charge(len(value) // costs.COPY_ITEMS)
             return value
         if isinstance(value, HostObject) and hasattr(type(value), "_dict_"):
-            return type(value)._dict_(value)
+            return type(value)._dict_(value)  # type: ignore[attr-defined]  # found just now
         raise TypeError(f"a {_name(type(value))} cannot be unpacked with **")
 
     def keywords(value: Any) -> Any:
@@ -222,7 +227,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         if kind is _KEYS:
             return key(item) in holder
         if type(item) in _CONTAINERS:
-            return any(not structure.pair(item, other) and item == other for other in meter.items(holder))
+            return any(structure.equal(item, other) for other in meter.items(holder))
         return item in meter.items(holder)
 
     def compare(operate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -306,7 +311,8 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
     }
 
 
-_KEYS: Final = type({}.keys())
+_NOTHING: dict[Any, Any] = {}
+_KEYS: Final[type] = type(_NOTHING.keys())
 
 
 def clean(error: BaseException | None) -> None:

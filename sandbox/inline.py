@@ -38,7 +38,7 @@ def is_number(node: ast.expr, *kinds: type) -> bool:
         node = node.operand
     if not isinstance(node, ast.Constant) or type(node.value) not in (kinds or (int, float)):
         return False
-    return type(node.value) is float or -SMALL < node.value < SMALL
+    return not isinstance(node.value, int) or -SMALL < node.value < SMALL
 
 
 def is_pure(node: ast.expr) -> bool:

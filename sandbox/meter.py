@@ -101,7 +101,7 @@ class Meter:
         while True:
             if self._blocks_left <= 0:
                 self._spent.released = False
-                yield self._spent  # type: ignore[misc]  # an iterator of nothing
+                yield self._spent
             else:
                 self._sample()
                 steps = min(self._blocks_left, self._block_steps)

@@ -19,7 +19,8 @@ from sandbox.guards import Structure
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS
 
-_VALUES: Final = type({}.values())
+_NOTHING: dict[Any, Any] = {}
+_VALUES: Final[type] = type(_NOTHING.values())
 _TEXTS: Final = frozenset({str, bytes})
 CODECS: Final = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1"})
 _ERRORS: Final = frozenset({"strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace"})
@@ -204,7 +205,7 @@ class Methods:
         if type(tabsize) is not int:
             raise TypeError("a tab size must be an int")
         tab = "\t" if type(value) is str else b"\t"
-        if len(value) + value.count(tab) * max(tabsize, 0) > policy.TEXT_LENGTH_MAX:  # type: ignore[operator]
+        if len(value) + value.count(tab) * max(tabsize, 0) > policy.TEXT_LENGTH_MAX:
             raise too_long(type(value))
         self._scanned(value)
         return value.expandtabs(tabsize)

@@ -71,7 +71,7 @@ _REFUSED_NODES = {
 }
 
 
-class PolicyTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # untyped base class
+class PolicyTransformer(RestrictingNodeTransformer):
     """Names, and the refusal of whole node types. `problems` holds what was found."""
 
     def __init__(self, bound_names: frozenset[str] = frozenset()) -> None:

@@ -9,14 +9,15 @@ these. Keys are checked by the same guard as keys of dicts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from sandbox import costs, policy
 from sandbox.host import HostObject
 from sandbox.meter import Meter
 
 KeyGuard = Callable[[Any], Any]
-VIEWS = (type({}.keys()), type({}.items()))
+_NOTHING: dict[Any, Any] = {}
+VIEWS: Final[tuple[type, ...]] = (type(_NOTHING.keys()), type(_NOTHING.items()))
 
 
 class _Base(HostObject):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import types
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sandbox import costs, policy
 from sandbox.classes import inherited_fields, is_guest_class, is_guest_instance
@@ -17,6 +17,7 @@ from sandbox.host import HostObject
 from sandbox.meter import Meter
 from sandbox.sets import FrozenSet, Set
 
+Text: TypeAlias = str  # `Texts.str` hides the name inside the class
 FORMAT_WIDTH_MAX: Final = 1024
 _SPEC: Final = re.compile(
     r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,9})[,_]?(?:\.(\d{1,9}))?[bcdeEfFgGosxX%]?", re.DOTALL
@@ -31,7 +32,7 @@ _FUNCTIONS: Final = (
 )
 
 
-def scrub(text: str) -> str:
+def scrub(text: Text) -> Text:
     """Remove addresses and the runtime's own file prefix."""
     return _ADDRESS.sub("", text).replace("<guest>/", "")
 
@@ -42,7 +43,7 @@ class Texts:
     def __init__(self, meter: Meter) -> None:
         self._charge = meter.charge
 
-    def limit(self, text: str) -> str:
+    def limit(self, text: Text) -> Text:
         size = len(text)
         if size > policy.TEXT_LENGTH_MAX:
             raise ValueError(f"a text of {size} characters; at most {policy.TEXT_LENGTH_MAX}")
@@ -50,7 +51,7 @@ class Texts:
             self._charge(size // costs.COPY_BYTES)
         return text
 
-    def str(self, value: Any) -> str:
+    def str(self, value: Any) -> Text:
         kind = type(value)
         if kind is str:
             return value  # type: ignore[no-any-return]  # exactly a str
@@ -62,12 +63,12 @@ class Texts:
             return self.limit(kind._text_(value))
         return self.repr(value)
 
-    def repr(self, value: Any) -> str:
-        parts: list[str] = []
+    def repr(self, value: Any) -> Text:
+        parts: list[Text] = []
         self._write(value, parts, 0, 0)
         return self.limit("".join(parts))
 
-    def exception(self, error: BaseException) -> str:
+    def exception(self, error: BaseException) -> Text:
         args = error.args
         if not args:
             return ""
@@ -81,7 +82,7 @@ class Texts:
             return self._codec_error(args)
         return self.repr(args)
 
-    def _codec_error(self, args: tuple[Any, ...]) -> str:
+    def _codec_error(self, args: tuple[Any, ...]) -> Text:
         """Written here, because the interpreter's own text reads outside of its bounds on 3.11 to 3.13.0."""
         codec, source, start, _, reason = args
         if type(source) not in (str, bytes) or type(start) is not int or not 0 <= start < len(source):
@@ -92,7 +93,7 @@ class Texts:
             what = f"encode character {source[start]!a}"
         return self.limit(f"{self.repr(codec)} codec can't {what} in position {start}: {self.str(reason)}")
 
-    def _write(self, value: Any, parts: list[str], depth: int, size: int) -> int:
+    def _write(self, value: Any, parts: list[Text], depth: int, size: int) -> int:
         """Append the text of `value`; return the size so far, so that a bomb ends before it is built."""
         self._charge(1)
         if depth > policy.DEPTH_MAX:
@@ -119,7 +120,7 @@ class Texts:
         self._charge(len(piece) // costs.SCAN_BYTES)
         return size
 
-    def _sequence(self, start: str, items: Any, end: str, parts: list[str], depth: int, size: int) -> int:
+    def _sequence(self, start: Text, items: Any, end: Text, parts: list[Text], depth: int, size: int) -> int:
         parts.append(start)
         for i, item in enumerate(items):
             if i:
@@ -128,7 +129,7 @@ class Texts:
         parts.append(end)
         return size + 2
 
-    def _dict(self, items: dict[Any, Any], parts: list[str], depth: int, size: int) -> int:
+    def _dict(self, items: dict[Any, Any], parts: list[Text], depth: int, size: int) -> int:
         parts.append("{")
         for i, (key, item) in enumerate(items.items()):
             if i:
@@ -139,7 +140,7 @@ class Texts:
         parts.append("}")
         return size + 2
 
-    def _set(self, items: Set | FrozenSet, parts: list[str], depth: int, size: int) -> int:
+    def _set(self, items: Set | FrozenSet, parts: list[Text], depth: int, size: int) -> int:
         frozen = type(items) is FrozenSet
         if not len(items):
             parts.append("frozenset()" if frozen else "set()")
@@ -147,7 +148,7 @@ class Texts:
         start, end = ("frozenset({", "})") if frozen else ("{", "}")
         return self._sequence(start, items, end, parts, depth, size + len(start))
 
-    def _dataclass(self, value: Any, parts: list[str], depth: int, size: int) -> int:
+    def _dataclass(self, value: Any, parts: list[Text], depth: int, size: int) -> int:
         kind = type(value)
         parts.append(f"{kind.__name__}(")
         held = value.__dict__
@@ -158,7 +159,7 @@ class Texts:
         parts.append(")")
         return size + len(kind.__name__)
 
-    def _opaque(self, value: Any, depth: int) -> str:
+    def _opaque(self, value: Any, depth: int) -> Text:
         kind = type(value)
         if isinstance(value, BaseException):
             inside = (
@@ -183,11 +184,11 @@ class Texts:
 
     # ---- fields of f-strings -----------------------------------------------------
 
-    def field(self, value: Any, conversion: int = -1, spec: str = "") -> str:
+    def field(self, value: Any, conversion: int = -1, spec: Text = "") -> Text:
         kind = type(value)
         if conversion == -1:
             if not spec:
-                return value if kind is str else self.str(value)  # type: ignore[no-any-return]  # exactly a str
+                return value if kind is str else self.str(value)
         elif conversion == 115:
             value, kind = self.str(value), str
         elif conversion == 114:
@@ -196,7 +197,7 @@ class Texts:
             value, kind = self.repr(value).encode("ascii", "backslashreplace").decode(), str
         return self.format(value, spec)
 
-    def format(self, value: Any, spec: Any = "") -> str:
+    def format(self, value: Any, spec: Any = "") -> Text:
         if type(spec) is not str:
             raise TypeError("a format specification must be a str")
         kind = type(value)
