@@ -37,7 +37,7 @@ class SkipsConflictChecks(Plant):
     """A proposal that was overtaken by a commit is accepted all the same."""
 
     def deployment(self, deployment: Deployment) -> None:
-        deployment._committer.__class__ = _CarelessCommitter
+        deployment.committer.__class__ = _CarelessCommitter
 
 
 class _CarelessCommitter(Committer):
@@ -86,7 +86,7 @@ class InvalidatesNewKeysOnly(Plant):
     """Subscriptions hear of the keys that a commit put in, and not of those it took out."""
 
     def deployment(self, deployment: Deployment) -> None:
-        committer: Any = deployment._committer
+        committer: Any = deployment.committer
         announce, store = committer._announce, deployment.store
 
         def announce_new(ts: int, keys: Iterable[IndexKey]) -> None:

@@ -30,6 +30,7 @@ class Faults:
     drop_every_s: float = 0.0  # per client
     black_hole: float = 0.0  # share of drops that neither side notices for a while
     clock_jump_every_s: float = 0.0
+    push_every_s: float = 0.0  # the same functions, and one index more or less
 
     @property
     def names(self) -> list[str]:
@@ -50,6 +51,7 @@ EVERYTHING = Faults(
     drop_every_s=15,
     black_hole=0.1,
     clock_jump_every_s=20,
+    push_every_s=6,
 )
 
 CRASHES = Faults(sync_delay_s=0.05, crash_every_s=3)

@@ -7,7 +7,9 @@ are cut, and only then do the engine's tasks unwind, into the void.
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import traceback
 from pathlib import Path
 from random import Random
@@ -17,7 +19,7 @@ import attrs
 import trio
 
 from engine.auth import Authenticator
-from engine.backend import Call, MutationOutcome
+from engine.backend import ANONYMOUS, BackendFault, Call, MutationOutcome
 from engine.chance import Chance
 from engine.clients import Client
 from engine.clock import Clock
@@ -25,13 +27,14 @@ from engine.connection import SocketContext, serve_socket
 from engine.deployment import Deployment, Seams, open_deployment
 from engine.exchange import Upgrade
 from engine.guest_outcomes import GuestOutcome
+from engine.push import PushFailed
 from engine.runner import Lost
 from fuzz.chances import SimulatedChance, stream
 from fuzz.client import SimulatedClient
 from fuzz.clock import SimulatedClock
 from fuzz.disk import Disk, PowerLost
 from fuzz.faults import QUIET, Faults
-from fuzz.history import History, Trace
+from fuzz.history import Failed, History, Query, Shown, Trace
 from fuzz.network import Line
 from fuzz.plants import NO_PLANT, Plant
 from fuzz.workers import SimulatedPool
@@ -40,8 +43,10 @@ from sandbox import frames
 from sandbox.frames import Module
 from sandbox.pool import Pool
 from storage import CommitOutcomeUnknown, Store
+from tidewell.values import object_of
 
 CLIENT: Final = Client("npm", (1, 48, 0))
+VISIT_S: Final = 0.4  # mean time between two visitors
 STUCK_S: Final = 600.0  # of simulated time; nobody has to wait that long once faults are over
 QUIET_S: Final = 130.0  # longer than any patience with a dead line
 
@@ -113,6 +118,7 @@ class World:
             async with trio.open_nursery() as players:
                 for client in self.clients:
                     players.start_soon(self._drive, client)
+                players.start_soon(self._visit)
                 await trio.sleep(self.duration_s)
                 self._heal()
             nemesis.cancel_scope.cancel()
@@ -142,6 +148,41 @@ class World:
             if random.random() < 0.05:
                 self._change_mind(client, random)
             await self.workload.step(client, random)
+
+    async def _visit(self) -> None:
+        """Ask single questions, of now and of a little while ago, as callers without a socket do."""
+        random = self.stream("visitors")
+        end = trio.current_time() + self.duration_s
+        heads: list[int] = []
+        visits = 0
+        while trio.current_time() < end:
+            await trio.sleep(VISIT_S * random.expovariate(1))
+            if self._life is None or self._deployment is None:
+                continue
+            heads = [*heads[-9:], self._deployment.head_ts]
+            ts = random.choice([None, None, random.choice(heads)])
+            path, args = random.choice(self.workload.watched(random))
+            visits += 1
+            self._life.start_soon(self._ask, self._deployment, f"visitor {visits}", ts, path, args)
+
+    async def _ask(
+        self, deployment: Deployment, name: str, ts: int | None, path: str, args: dict[str, Any]
+    ) -> None:
+        call = Call(path, object_of(args), ANONYMOUS, "0" * 16, "http")
+        asked_ts = deployment.head_ts if ts is None else ts
+        try:
+            outcome = await deployment.query(call, ts=ts)
+        except BackendFault as fault:
+            self.history.count(f"visit failed: {fault.code}")
+            return
+        if outcome.failure is not None and outcome.failure.kind == "System":
+            return  # its worker died
+        value = Failed(outcome.failure.message) if outcome.failure else json.loads(outcome.value_json)
+        self.history.count("visit")
+        self.trace.note("visit", name, path, args, asked_ts, value)
+        version = (0, 0, asked_ts)
+        results = {Query.of(path, args): value}
+        self.history.shown.append(Shown(self.history.step(), name, 0, version, version, results))
 
     def _change_mind(self, client: SimulatedClient, random: Random) -> None:
         """Stop watching something, and watch something, perhaps the same."""
@@ -183,8 +224,7 @@ class World:
                 self.trace.note("life", deployment.head_ts)
                 await life.start(self._run_engine, deployment, life)
                 if not self.is_pushed:
-                    files = self.workload.files.items()
-                    await deployment.push([Module(path, text.encode()) for path, text in files], _ignore)
+                    await deployment.push(modules_of(self.workload, 0), _ignore)
                     self.is_pushed = True
                 self._life, self._deployment = life, deployment
                 self._up.set()
@@ -279,6 +319,7 @@ class World:
             (self.faults.crash_every_s, self.crash),
             (self.faults.disk_full_every_s, self._fill_disk),
             (self.faults.clock_jump_every_s, self._jump),
+            (self.faults.push_every_s, self._push),
             (self.faults.drop_every_s / self.clients_count, self._drop),
         )
         for every_s, strike in kinds:
@@ -307,6 +348,21 @@ class World:
         random = self.stream(f"jump at {trio.current_time()}")
         self.clock.jump(random.choice([-3600, -5, -0.3, 0.3, 5, 90, 3600]))
         self.fault("clock jump")
+
+    def _push(self) -> None:
+        if self._life is not None and self._deployment is not None:
+            random = self.stream(f"push at {trio.current_time()}")
+            self._life.start_soon(self._push_to, self._deployment, random)
+
+    async def _push_to(self, deployment: Deployment, random: Random) -> None:
+        variant = random.randrange(3)
+        self.fault("push")
+        try:
+            report = await deployment.push(modules_of(self.workload, variant), _ignore)
+            self.trace.note("pushed", variant, report.changed)
+        except PushFailed as failed:
+            self.fault("push failed")
+            self.trace.note("push failed", failed)
 
     def _drop(self) -> None:
         random = self.stream(f"drop at {trio.current_time()}")
@@ -393,6 +449,18 @@ class _Listening(logging.Handler):
     def __exit__(self, *_: object) -> None:
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagates
+
+
+def modules_of(workload: Workload, variant: int) -> list[Module]:
+    """Return the app's files; each variant but the first has an index of its own on every table."""
+    files = dict(workload.files)
+    if variant:
+        files["schema.py"] = re.sub(
+            r"\.index\(\"(\w+)\", \"(\w+)\"",
+            lambda found: f'.index("{found[1]}_{variant}", "{found[2]}"){found[0]}',
+            files["schema.py"],
+        )
+    return [Module(path, text.encode()) for path, text in sorted(files.items())]
 
 
 def _ignore(_: str) -> None:

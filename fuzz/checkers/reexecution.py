@@ -70,10 +70,21 @@ def replay(store: Store, code: Code, scratch: Path, asked: Iterable[tuple[Query,
                 if commit.record and len(done.problems) < PROBLEMS_MAX:
                     done.problems += _compare(commit, evaluator, again.head_ts)
                 again.commit([attrs.evolve(commit, record=b"", private=())])
+                if commit.catalog is not None:
+                    _fill_indexes(again)
             answer(math.inf)
         finally:
             evaluator.close()
     return done
+
+
+def _fill_indexes(store: Store) -> None:
+    for table in store.catalog().tables.values():
+        for index in table.indexes:
+            if not index.is_ready:
+                backfill = store.backfill(index.index_id)
+                while not backfill.is_complete:
+                    backfill.step(1000)
 
 
 def _compare(commit: Commit, evaluator: Evaluator, before: int) -> list[str]:
