@@ -22,6 +22,7 @@ from fuzz.history import Failed, History, Query, Request, Shown, Trace
 from fuzz.network import Line
 from tidewell.protocol import decode_ts, encode_ts
 
+LOST: Final = "connection lost"
 PATIENCE_S: Final = 60.0  # of silence, as npm's client has
 RETRY_S: Final = 0.3  # mean pause before the next socket, doubled for each that came to nothing
 RETRY_S_MAX: Final = 16.0
@@ -60,6 +61,7 @@ class SimulatedClient:
     _query_version: int = 0
     _version: tuple[int, int, int] = (0, 0, 0)
     _unanswered: dict[int, Request] = attrs.field(factory=dict)
+    _actions: dict[int, Request] = attrs.field(factory=dict)
     _changed: trio.Event = attrs.field(factory=trio.Event)
     _outbox: list[dict[str, Any]] = attrs.field(factory=list)
     _has_mail: trio.Event = attrs.field(factory=trio.Event)
@@ -74,8 +76,29 @@ class SimulatedClient:
 
     def start(self, path: str, **args: Any) -> Request:
         """Send a mutation without waiting."""
+        request = self._request(path, args)
+        self._history.requests.append(request)
+        self._unanswered[request.number] = request
+        self._trace.note("invoke", request)
+        self._send_request(request)
+        return request
+
+    async def act(self, path: str, **args: Any) -> Request:
+        """Run an action; it fails if the socket ends first, and nobody knows what it has done."""
+        request = self._request(path, args)
+        self._history.actions.append(request)
+        self._trace.note("act", request)
+        if self.is_connected:
+            self._actions[request.number] = request
+            self._send_request(request, "Action")
+        else:
+            request.status, request.error = "failed", LOST
+        await self.settled(request)
+        return request
+
+    def _request(self, path: str, args: dict[str, Any]) -> Request:
         number, self._requests = self._requests, self._requests + 1
-        request = Request(
+        return Request(
             client=self.name,
             number=number,
             request_id=request_id_of(self.session_id, number),
@@ -83,11 +106,6 @@ class SimulatedClient:
             args=args,
             invoked=self._history.step(),
         )
-        self._history.requests.append(request)
-        self._unanswered[number] = request
-        self._trace.note("invoke", request)
-        self._send_request(request)
-        return request
 
     async def settled(self, request: Request) -> None:
         while request.status == "pending":
@@ -142,10 +160,17 @@ class SimulatedClient:
                     self._history.count("socket ended: silence")
                 finally:
                     self.is_connected = False
+                    self._lose_actions()
                     line.cut()
             pause_s = min(RETRY_S * 2**self._fruitless, RETRY_S_MAX)
             self._fruitless += line is not None
             await trio.sleep(pause_s * self._random.expovariate(1))
+
+    def _lose_actions(self) -> None:
+        for request in self._actions.values():
+            request.status, request.error = "failed", LOST
+        self._actions.clear()
+        self._notify()
 
     async def _talk(self, line: Line) -> None:
         failure: Exception | None = None
@@ -217,12 +242,12 @@ class SimulatedClient:
                 }
             )
 
-    def _send_request(self, request: Request) -> None:
+    def _send_request(self, request: Request, kind: str = "Mutation") -> None:
         if self.is_connected:
             request.sockets.append(self.sockets)
         self._send(
             {
-                "type": "Mutation",
+                "type": kind,
                 "requestId": request.number,
                 "udfPath": request.path,
                 "args": [request.args],
@@ -237,8 +262,13 @@ class SimulatedClient:
             self._hear_transition(message)
         elif kind == "MutationResponse":
             self._hear_response(message)
+        elif kind == "ActionResponse":
+            self._hear_action(message)
         elif kind != "Ping":
             self._history.complaints.append(f"{self.name} was sent {message}")
+        self._notify()
+
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
@@ -257,6 +287,13 @@ class SimulatedClient:
             request.status, request.value = "ok", message["result"]
         else:
             request.status, request.error = "failed", message["result"]
+
+    def _hear_action(self, message: Mapping[str, Any]) -> None:
+        number, ok = message["requestId"], message["success"]
+        self._trace.note("action", self.name, number, ok, message["result"])
+        request = self._actions.pop(number)
+        request.status = "ok" if ok else "failed"
+        request.value, request.error = (message["result"], "") if ok else (None, message["result"])
 
     def _hear_transition(self, message: Mapping[str, Any]) -> None:
         start, end = _version(message["startVersion"]), _version(message["endVersion"])

@@ -21,7 +21,7 @@ Status = Literal["pending", "ok", "failed"]
 
 @attrs.define(eq=False)
 class Request:
-    """One mutation of one client, however often it was sent."""
+    """One mutation of one client, however often it was sent; or one action, which is sent once."""
 
     client: str
     number: int
@@ -77,6 +77,7 @@ class Failed:
 @attrs.define(eq=False)
 class History:
     requests: list[Request] = attrs.field(factory=list)
+    actions: list[Request] = attrs.field(factory=list)
     shown: list[Shown] = attrs.field(factory=list)
     complaints: list[str] = attrs.field(factory=list)  # what no run may contain, noted where it was seen
     counts: dict[str, int] = attrs.field(factory=dict)  # of faults and of what came of them

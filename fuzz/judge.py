@@ -54,7 +54,7 @@ def judge(world: World) -> list[str]:
             evidence.learn(replay.results)
             found = {
                 "answers": _unexpected_failures(world),
-                "exactly once": exactly_once.check(history.requests, evidence.committed),
+                "exactly once": exactly_once.check(history.requests, evidence.committed, history.actions),
                 "durability": durability.check(
                     history.requests,
                     history.shown,

@@ -10,10 +10,20 @@ from fuzz.history import Request
 from fuzz.workloads.base import Committed
 
 
-def check(requests: Iterable[Request], committed: Sequence[Committed]) -> list[str]:
+def check(
+    requests: Iterable[Request], committed: Sequence[Committed], actions: Iterable[Request] = ()
+) -> list[str]:
+    """
+    Args:
+      actions: each of which calls one mutation at most, and is never started twice.
+    """
     problems = []
     counts = Counter(each.request_id for each in committed)
     known = set()
+    for action in actions:
+        known.add(action.request_id)
+        if counts[action.request_id] > 1:
+            problems.append(f"{action} committed {counts[action.request_id]} times")
     for request in requests:
         known.add(request.request_id)
         count = counts[request.request_id]

@@ -11,7 +11,7 @@ from fuzz.workloads.base import End, Workload
 BOXES: Final = ("red", "blue")
 
 APP: Final = """
-from tidewell import mutation, query
+from tidewell import action, internal, internal_mutation, mutation, query
 
 def waiting(ctx, box):
     return ctx.db.query("messages").with_index("by_box", lambda q: q.eq("box", box).eq("state", "new"))
@@ -38,6 +38,15 @@ def forward(ctx, source: str, target: str) -> str | None:
     ctx.db.insert("messages", {"box": target, "state": "new", "text": message["text"]})
     return message["text"]
 
+@action
+def relay(ctx, box: str, text: str) -> str:
+    there = ctx.run_query("inbox:counts", {"box": box})
+    return ctx.run_mutation(internal.inbox.deliver, {"box": box, "text": text, "there": there[0]})
+
+@internal_mutation
+def deliver(ctx, box: str, text: str, there: int) -> str:
+    return send(ctx, box, text)
+
 @query
 def new(ctx, box: str) -> list:
     return [message["text"] for message in waiting(ctx, box).take(10)]
@@ -62,9 +71,11 @@ async def set_up(client: SimulatedClient) -> None:
 async def step(client: SimulatedClient, random: Random) -> None:
     box = random.choice(BOXES)
     choice = random.random()
-    if choice < 0.5:
-        text = f"{client.name}-{random.randrange(10**9)}"
+    text = f"{client.name}-{random.randrange(10**9)}"
+    if choice < 0.4:
         await client.mutate("inbox:send", box=box, text=text)
+    elif choice < 0.5:
+        await client.act("inbox:relay", box=box, text=text)
     elif choice < 0.8:
         await client.caught_up(client.start("inbox:take", box=box))
     else:
@@ -73,7 +84,7 @@ async def step(client: SimulatedClient, random: Random) -> None:
 
 
 def check(end: End) -> list[str]:
-    sent = [each.args["text"] for each in end.committed if each.path == "inbox:send"]
+    sent = [each.args["text"] for each in end.committed if each.path in ("inbox:send", "inbox:deliver")]
     taken = [
         request.value
         for request in end.history.requests
@@ -81,6 +92,8 @@ def check(end: End) -> list[str]:
     ]
     problems = [f"{text} was taken twice" for text in sorted(set(taken)) if taken.count(text) > 1]
     problems += [f"{text} was taken and never sent" for text in sorted(set(taken) - set(sent))]
+    relayed = [action.args["text"] for action in end.history.actions if action.status == "ok"]
+    problems += [f"{text} was relayed {sent.count(text)} times" for text in relayed if sent.count(text) != 1]
     left = sum(sum(end.query("inbox:counts", box=box)) for box in BOXES)
     if left != len(sent):
         problems.append(f"{len(sent)} messages were sent and {left} are there")

@@ -45,6 +45,12 @@ def test_another_answer_to_the_same_request_is_found() -> None:
     assert "different answers" in problem
 
 
+def test_action_that_ran_twice_is_found() -> None:
+    assert exactly_once.check([], [committed()], [request()]) == []
+    (problem,) = exactly_once.check([], [committed(ts=10), committed(ts=20)], [request()])
+    assert "committed 2 times" in problem
+
+
 def test_commit_that_nobody_asked_for_is_found() -> None:
     (problem,) = exactly_once.check([], [committed()])
     assert "nobody sent" in problem
