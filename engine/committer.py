@@ -38,6 +38,7 @@ from storage import (
     CatalogChange,
     Commit,
     CommitOutcomeUnknown,
+    Conflict,
     Entry,
     IndexKey,
     OutOfRetention,
@@ -57,7 +58,13 @@ WRITE_LOG_SPAN_NS: Final = 60 * 10**9  # must be 30 s at least (T7)
 class Overtaken(Exception):
     """A commit wrote what the proposal had read (or the log cannot rule it out)."""
 
-    conflict_ts: Timestamp | None  # of the commit in the way; None when the log no longer reaches back
+    conflict: Conflict | None = (
+        None  # the first write in the way; None when what was seen is no more, or too old
+    )
+
+    @property
+    def conflict_ts(self) -> Timestamp | None:
+        return None if self.conflict is None else self.conflict.ts
 
 
 class Rows(Protocol):
@@ -78,16 +85,55 @@ def no_record(begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
     return b""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class View:
-    """What an execution saw: the snapshot at `begin_ts` with the commits `over` applied on top."""
+    """What an execution saw, and those that follow it in a chain.
+
+    The snapshot at `begin_ts`, all that was accepted up to `seen_ts` over it, and
+    over that the commits of the chain itself.
+    """
 
     begin_ts: Timestamp
-    over: frozenset[Timestamp] = frozenset()
+    seen_ts: Timestamp = attrs.field()
+    _losses: int = 0  # of the committer, when the view was taken
+    _own: set[Timestamp] = attrs.field(factory=set, init=False)
+    # What others have committed since, and when that was looked up, in the committer's count of acceptances.
+    _others: WriteLog | None = attrs.field(default=None, init=False)
+    _others_as_of: int = attrs.field(default=-1, init=False)
 
-    @property
-    def newest(self) -> Timestamp:
-        return max(self.over, default=self.begin_ts)
+    @seen_ts.default
+    def _nothing_accepted(self) -> Timestamp:
+        return self.begin_ts
+
+    def follow(self, ts: Timestamp) -> None:
+        """The next execution of the chain has seen this commit too."""
+        self._own.add(ts)
+
+    def has_lost(self, losses: int) -> bool:
+        """Whether something it shows was taken back since, by the committer's count."""
+        return losses != self._losses and bool(self._own or self.seen_ts > self.begin_ts)
+
+    def others(self, log: WriteLog, lost: set[Timestamp], accepted: int) -> WriteLog | None:
+        """Return what others have committed since, None for nothing. Raises `OutOfRetention`.
+
+        The calls of a chain are judged in a row and all but the first find this done. Asking the
+        whole log instead would walk, for each of them, over the commits of those before it.
+        """
+        as_of = accepted - len(self._own)
+        if as_of != self._others_as_of:
+            # What was lost never happened. Taking it for a conflict would stop everybody who
+            # reads it until some other commit moves the head past it.
+            entries = [
+                entry
+                for entry in log.entries_after(self.seen_ts)
+                if entry.ts not in self._own and entry.ts not in lost
+            ]
+            self._others = WriteLog(horizon=self.seen_ts) if entries else None
+            for entry in entries:
+                assert self._others is not None
+                self._others.append(entry)
+            self._others_as_of = as_of
+        return self._others
 
 
 @attrs.frozen
@@ -135,6 +181,10 @@ class Committer:
     _closing: bool = attrs.field(default=False, init=False)
     _newest: Timestamp = attrs.field(default=0, init=False)
     _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
+    _losses: int = attrs.field(default=0, init=False)  # groups refused
+    _acceptances: int = attrs.field(default=0, init=False)
+    # The write sets of `_accepted`, as the store asks for them.
+    _layers: list[tuple[Timestamp, WriteSet]] = attrs.field(factory=list, init=False)
     _logged: deque[Timestamp] = attrs.field(factory=deque, init=False)  # the commits in the write log
     head_ts: Timestamp = attrs.field(default=0, init=False)
     syncs: int = attrs.field(default=0, init=False)  # groups written, for tests and metrics
@@ -158,18 +208,19 @@ class Committer:
         """Raise `Overtaken` unless what was read from `view` still stands, all accepted commits counted."""
         if code is not None and code != self.active_code:
             raise Overtaken(None)
-        if not self._lost.isdisjoint(view.over):
+        if view.has_lost(self._losses):
             raise Overtaken(None)
-        after = view.begin_ts
         try:
-            while (conflict := self.write_log.find_conflict(reads, after)) is not None:
-                # What was lost never happened. Taking it for a conflict would stop everybody who
-                # reads it until some other commit moves the head past it.
-                if conflict.ts not in view.over and conflict.ts not in self._lost:
-                    raise Overtaken(conflict.ts)
-                after = conflict.ts
+            others = view.others(self.write_log, self._lost, self._acceptances)
         except OutOfRetention:
             raise Overtaken(None) from None
+        conflict = others.find_conflict(reads, view.seen_ts) if others is not None else None
+        if conflict is not None:
+            raise Overtaken(conflict)
+
+    def view(self) -> View:
+        """Return the newest view: the snapshot at `head_ts` with `overlay` over it."""
+        return View(self.head_ts, self.accepted_ts, self._losses)
 
     def accept(self, proposal: Proposal) -> Accepted:
         """Give `proposal` its place in the order. Synchronous: nothing happens in between.
@@ -179,11 +230,10 @@ class Committer:
           StoreError: the writes themselves are refused (a unique index, say).
         """
         self.check(proposal.view, proposal.reads, proposal.code)
-        begin_ts = (
-            self.accepted_ts
-        )  # nothing up to here wrote what was read: this is a snapshot it could have had
+        # Nothing up to here wrote what was read: this is a snapshot it could have had.
+        begin_ts = self.accepted_ts
         ts = max(self._clock.now_ns(), self._newest + 1)
-        keys = tuple(self._store.index_keys(proposal.writes, self._layers(), proposal.catalog))
+        keys = tuple(self._store.index_keys(proposal.writes, self._layers, proposal.catalog))
         commit = Commit(
             ts=ts,
             writes=proposal.writes.documents,
@@ -197,6 +247,8 @@ class Committer:
             self._logged.append(ts)
         self._newest = ts
         self._accepted.append(accepted)
+        self._layers.append((ts, proposal.writes))
+        self._acceptances += 1
         self._wake.set()
         return accepted
 
@@ -205,9 +257,6 @@ class Committer:
         kept = tuple(rows)
         view = View(self.accepted_ts)
         await self.accept(Proposal(view, ReadSet(), WriteSet(), None, rows=lambda *_: kept)).durable.wait()
-
-    def _layers(self) -> list[tuple[Timestamp, WriteSet]]:
-        return [(accepted.ts, accepted.proposal.writes) for accepted in self._accepted]
 
     # ---- the commit point and after ----------------------------------------------
 
@@ -241,6 +290,7 @@ class Committer:
             return
         self.syncs += 1
         self.commits += len(group)
+        del self._layers[: len(group)]
         for accepted in group:
             self._accepted.popleft()
             self.head_ts = accepted.ts
@@ -273,6 +323,8 @@ class Committer:
         fault = BackendFault("StoreRefused", str(error), transient=True)
         refused = list(self._accepted)
         self._accepted.clear()
+        self._layers.clear()
+        self._losses += 1
         self._lost.update(accepted.ts for accepted in refused)
         for accepted in refused:
             accepted.durable.fail(fault)

@@ -175,7 +175,7 @@ class Mutations:
         """Run `batch` in one message and judge it. Raises `BatchLost`, with nothing judged."""
         code = self._code()
         over = self._committer.overlay()
-        view = View(self._committer.head_ts, frozenset(accepted.ts for accepted in over))
+        view = self._committer.view()
         calls = [self._frame(job) for job in batch]
         started = self._clock.monotonic()
         self.batches += 1
@@ -218,13 +218,15 @@ class Mutations:
                 continue
             except StoreError as error:
                 is_broken = True
-                self._refuse(job, guest, error, view.newest, newest, seconds)
+                self._refuse(
+                    job, guest, error, view.begin_ts if newest is None else newest.ts, newest, seconds
+                )
                 continue
             self._on_execution(job.call, "mutation", guest, seconds)
             if accepted is not None:
                 newest = accepted
-                view = View(view.begin_ts, view.over | {accepted.ts})
-            self._finish(job, guest, view.newest, waits_for=newest)
+                view.follow(accepted.ts)
+            self._finish(job, guest, view.begin_ts if newest is None else newest.ts, waits_for=newest)
         self._queue.put_back(broken)
 
     def _judge(
