@@ -27,7 +27,7 @@ import trio
 from engine.actions import ACTIONS_MAX, Actions
 from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
 from engine.auth_config import Provider
-from engine.backend import ActionOutcome, Call, Kind, MutationOutcome, QueryOutcome, Watch
+from engine.backend import ActionOutcome, Call, Failure, Kind, MutationOutcome, QueryOutcome, Watch
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
@@ -95,6 +95,10 @@ class Deployment:
         return None if spec is None else spec.kind
 
     async def query(self, call: Call, *, ts: Timestamp | None = None) -> QueryOutcome:
+        horizon = self.store.horizon
+        if ts is not None and ts < horizon:
+            problem = f"OutOfRetention: asked about {ts}, and history begins at {horizon}\n"
+            return QueryOutcome(ts, None, b"null", (), None, Failure(problem, kind="OutOfRetention"), b"")
         return await self.queries.query(call, ts)
 
     async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:

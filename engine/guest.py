@@ -17,7 +17,7 @@ from sandbox.executor import Executor
 from sandbox.guest import prepare_process
 from sandbox.transaction import CannotServe, Database
 from sandbox.worker import Channel, serve
-from storage import Buffer, MapOutgrown, ReaderStale, SnapshotReader, Transaction, WriteSet
+from storage import Buffer, MapOutgrown, OutOfRetention, ReaderStale, SnapshotReader, Transaction, WriteSet
 
 
 @attrs.define
@@ -52,7 +52,7 @@ class GuestStore:
                 overlaid = Buffer(self._reader.snapshot(begin_ts))
             except MapOutgrown:
                 raise CannotServe("map_outgrown") from None
-            except ReaderStale:
+            except (ReaderStale, OutOfRetention):
                 raise CannotServe("stale_snapshot") from None
             applied = 0
         for packed in overlay[applied:]:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from engine.backend import BackendFault
-from storage import StoreBusy
+from storage import RetentionPolicy, StoreBusy
 
 from .deployed import Deployed, Disk, call, deployed
 
@@ -177,3 +177,21 @@ async def test_idle_subscriptions_are_not_touched_by_commits_elsewhere(tmp_path:
         assert rings == []
         assert all(watch.is_current for watch in watches)
         assert deployment.queries.executions == executions
+
+
+async def test_a_query_below_the_horizon_is_told_where_history_begins(tmp_path: Path) -> None:
+    async with deployed(tmp_path, APP) as it:
+        store = it.deployment.store
+        begun = store.head_ts
+        for _ in range(3):
+            await it.run("counters:add")
+        horizon = store.head_ts
+        policy = RetentionPolicy(age_ns=0)
+        while not store.retain(policy, now_ns=horizon + 1, keep_from=horizon).is_done:
+            pass
+        assert store.horizon > begun
+        outcome = await it.deployment.query(call("counters:value"), ts=begun)
+        assert outcome.failure is not None
+        assert outcome.failure.kind == "OutOfRetention"
+        assert str(store.horizon) in outcome.failure.message
+        assert (await it.deployment.query(call("counters:value"), ts=horizon)).value == 3
