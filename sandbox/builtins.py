@@ -296,16 +296,31 @@ def _members(kind: type, methods: Methods, own: dict[str, Any]) -> dict[str, Any
         if name.startswith("_") or name in policy.DENIED_ATTRIBUTES or name in members:
             continue
         if name in policy.COSTED_ATTRIBUTES:
-            members[name] = functools.partial(_costed, methods, kind, name)
+            members[name] = Costed(methods, kind, name)
         else:
             members[name] = getattr(kind, name)
     return members
 
 
-def _costed(methods: Methods, kind: type, name: str, value: Any, /, *args: Any, **kwargs: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{kind.__name__}.{name} takes a {kind.__name__}")
-    return methods.load(value, name)(*args, **kwargs)
+class Costed(HostObject):
+    """A guarded method without its object: `str.join`. Not a `functools.partial`, whose `args` a guest
+    can read: they would hand out the guards and the class, and with these the interpreter.
+    """
+
+    __slots__ = ("_kind", "_methods", "_name")
+
+    def __init__(self, methods: Methods, kind: type, name: str) -> None:
+        self._methods = methods
+        self._kind = kind
+        self._name = name
+
+    def __call__(self, value: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, self._kind):
+            raise TypeError(f"{self._kind.__name__}.{self._name} takes a {self._kind.__name__}")
+        return self._methods.load(value, self._name)(*args, **kwargs)
+
+    def _repr_(self) -> str:
+        return f"<method '{self._name}' of '{self._kind.__name__}' objects>"
 
 
 def guest_builtins(host: Builtins, methods: Methods, sets: SetMaker) -> dict[str, Any]:
