@@ -30,6 +30,7 @@ from engine.auth import Authenticator
 from engine.backend import Call
 from engine.chance import SystemChance
 from engine.clock import SystemClock
+from engine.collector import spare_the_event_loop
 from engine.deployment import Deployment, open_deployment
 from engine.guest_outcomes import GuestOutcome
 from engine.key_cache import KeyCache
@@ -61,12 +62,14 @@ async def run_dev(options: DevOptions, report: Report) -> None:
       StoreError, CannotListen, InvalidAppFolder: before anything was served; one line each.
     """
     read_app_folder(options.app)  # a wrong folder is told before a data folder is made for it
+    spare_the_event_loop()
     clock, chance = SystemClock(), SystemChance()
 
     def on_execution(call: Call, kind: frames.Kind, ended: GuestOutcome | Lost, seconds: float) -> None:
         report.execution(call, kind, ended, seconds)
 
     deployment = open_deployment(options.data, clock=clock, chance=chance, on_execution=on_execution)
+    deployment.mutations.on_conflict = report.conflict
     files = {"/tidewell.js": BROWSER_CLIENT}
     server_options = ServerOptions(
         site=StaticSite(options.page, files),
