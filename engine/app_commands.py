@@ -1,4 +1,4 @@
-"""Commands on an app's folder that need no server."""
+"""Commands for whoever writes an app: types for its front end, calls of its functions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from engine.clock import SystemClock
 from engine.codegen import generate
 from engine.codegen_files import describe_app, outdated, write
 from engine.push import PushFailed
+from engine.run import Run, explain
+from engine.run import run as run_function
 from sandbox.analysis import Analysis
 from sandbox.pool import PoolFailed
 from storage import StoreError
+from tidewell.client import AppError, ClientError, FunctionError
+from tidewell.errors import InvalidValue
+from tidewell.values import Value, from_wire, parse_json
 
 
 @click.command()
@@ -53,11 +58,57 @@ def _describe(app: Path) -> Analysis:
     raise click.ClickException("\n".join(problems))
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    leaves: list[Exception] = []
     for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+        leaves += _leaves(error) if isinstance(error, ExceptionGroup) else [error]
     return leaves
 
 
-COMMANDS: Final = (codegen,)
+@click.command()
+@click.argument("path")
+@click.argument("args", metavar="[ARGS-JSON]", default="{}")
+@click.option("--watch", is_flag=True, help="Keep watching a query, and print each of its results.")
+@click.option(
+    "--as", "claims", metavar="CLAIMS-JSON", help="Call as a person: tokenIdentifier, name, and so on."
+)
+@click.option("--url", default="http://127.0.0.1:3210", show_default=True, help="The deployment.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path(".tidewell"),
+    show_default=True,
+    help="Data folder of the deployment, for its admin key; without one, call as nobody.",
+)
+def run(path: str, args: str, watch: bool, claims: str | None, url: str, data: Path) -> None:
+    """Call the function PATH, such as posts:list, and print its result as JSON.
+
+    Works on a deployment that is being served. With its admin key, internal functions can be called too.
+    """
+    try:
+        key = (data / "admin-key").read_text().strip()
+    except OSError:
+        key = None
+    if claims is not None and key is None:
+        raise click.ClickException(f"--as needs the admin key, and there is none in {data}; give --data")
+    acting_as = None if claims is None else _object(claims, "CLAIMS-JSON")
+    what = Run(url, path, _object(args, "ARGS-JSON"), key, acting_as, watch)
+    try:
+        trio.run(run_function, what, click.echo)
+    except* (AppError, FunctionError, ClientError, ValueError) as errors:
+        raise click.ClickException(explain(_leaves(errors)[0])) from None
+    except* KeyboardInterrupt:
+        raise SystemExit(130) from None  # how watching ends
+
+
+def _object(text: str, name: str) -> dict[str, Value]:
+    try:
+        value = from_wire(parse_json(text), name)
+    except InvalidValue as error:
+        raise click.ClickException(f"{name}: {error.problem}") from None
+    if type(value) is not dict:
+        raise click.ClickException(f"{name} is one JSON object, such as '{{\"limit\": 3}}'")
+    return value
+
+
+COMMANDS: Final = (codegen, run)
