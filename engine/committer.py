@@ -35,6 +35,7 @@ from engine.clock import Clock
 from engine.offload import RunBlocking
 from engine.promise import Promise
 from storage import (
+    Catalog,
     CatalogChange,
     Commit,
     CommitOutcomeUnknown,
@@ -217,6 +218,17 @@ class Committer:
         conflict = others.find_conflict(reads, view.seen_ts) if others is not None else None
         if conflict is not None:
             raise Overtaken(conflict)
+
+    def record_of(self, ts: Timestamp) -> bytes:
+        """Return the log record of an accepted commit; nothing for one that was taken back."""
+        for accepted in self._accepted:
+            if accepted.ts == ts:
+                return accepted.commit.record
+        entry = self._store.log_entry(ts)
+        return b"" if entry is None else entry.record
+
+    def catalog(self) -> Catalog:
+        return self._store.catalog()
 
     def view(self) -> View:
         """Return the newest view: the snapshot at `head_ts` with `overlay` over it."""

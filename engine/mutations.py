@@ -40,6 +40,7 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Accepted, Committer, Overtaken, Proposal, View, no_rows
+from engine.conflict_report import ConflictReport, Participant, describe_conflict
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES, Job, MutationQueue
@@ -68,6 +69,9 @@ class Mutations:
     _chance: Chance
     _code: Callable[[], CodeVersion | None]
     _on_execution: OnExecution
+    on_conflict: Callable[[ConflictReport], None] | None = attrs.field(
+        default=None, init=False
+    )  # for the log
     _queue: MutationQueue = attrs.field(init=False)
     _lanes_busy: int = attrs.field(default=0, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -266,22 +270,34 @@ class Mutations:
 
     def _again(self, job: Job, overtaken: Overtaken) -> None:
         """Queue the job again: after a pause, or exclusively when only one attempt is left."""
-        if overtaken.conflict_ts is None:
+        if overtaken.conflict is None:
             # Nobody was in the way: what it had seen was taken back, or it ran for too long.
             self._queue.put_back([job])
             return
         self.conflicts += 1
         job.attempt += 1
         self._queue.mark_hot(job.call.path)
+        pause_s: float | None = None
         if self._queue.is_exclusive(job):
             self._queue.put(job)
         else:
             assert self._nursery is not None
-            self._nursery.start_soon(self._pause, job)
+            ceiling = min(BACKOFF_INITIAL_S * 2 ** (job.attempt - 1), BACKOFF_MAX_S)
+            pause_s = ceiling * self._chance.uniform()
+            self._nursery.start_soon(self._pause, job, pause_s)
+        if self.on_conflict is not None:
+            self.on_conflict(
+                describe_conflict(
+                    overtaken.conflict,
+                    self._committer.catalog(),
+                    self._committer.record_of(overtaken.conflict.ts),
+                    Participant(job.call.path, job.execution, job.attempt - 1),
+                    None if pause_s is None else round(pause_s * 1000),
+                )
+            )
 
-    async def _pause(self, job: Job) -> None:
-        ceiling = min(BACKOFF_INITIAL_S * 2 ** (job.attempt - 1), BACKOFF_MAX_S)
-        await trio.sleep(ceiling * self._chance.uniform())
+    async def _pause(self, job: Job, seconds: float) -> None:
+        await trio.sleep(seconds)
         self._queue.put(job)
         self._notify()
 

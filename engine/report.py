@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engine.backend import Call
+from engine.conflict_report import ConflictReport
 from engine.guest_outcomes import GuestOutcome
 from engine.push import PushReport
 from engine.runner import Lost
@@ -90,6 +91,9 @@ class Report:
         )
         for text in lines:
             self._user_text(text)
+
+    def conflict(self, conflict: ConflictReport) -> None:
+        self._line(f"[dim]  conflict: {escape(str(conflict))}[/dim]")
 
     def _user_text(self, text: str) -> None:
         """Print lines of user code: without markup, and without characters that could steer the terminal."""

@@ -12,7 +12,10 @@ import trio
 import trio.testing
 
 from engine.backend import BackendFault
+from engine.conflict_report import ConflictReport
 from engine.mutation_queue import LANES
+from engine.push import EVERYTHING
+from engine.records import unpack_record
 from sandbox.frames import FromWorker, Ran, Run
 from sandbox.pool import WorkerLost
 from storage import CommitOutcomeUnknown, DiskFull, DocumentWrite, WriteSet
@@ -191,6 +194,27 @@ async def test_each_attempt_has_a_fresh_seed_and_a_snapshot_that_holds_the_confl
     assert second.begin_ts > other.begin_ts
     assert first.calls[0].execution == second.calls[0].execution
     assert 0 <= drawn < 1
+
+
+async def test_conflict_report_names_what_was_read_by_whom_and_written_by_whom(it: Deployed) -> None:
+    await it.run("counters:add")
+    reports: list[ConflictReport] = []
+    it.deployment.mutations.on_conflict = reports.append
+    await overtake(it, "counters:add_too")
+    [report] = reports
+    with it.deployment.store.snapshot() as snapshot:
+        table = snapshot.catalog.tables["counters"]
+        [(_, internal_id, _)] = snapshot.scan(table.by_id, EVERYTHING)
+    assert (report.table, report.document_id) == ("counters", encode_id(table.number, internal_id))
+    assert report.reader.function == "counters:add_too"
+    assert report.writer is not None
+    assert report.writer.function == "counters:add"
+    assert not report.is_same_function
+    assert report.runs_again_after_ms is not None
+    entry = it.deployment.store.log_entry(report.commit_ts)
+    assert entry is not None
+    assert unpack_record(entry.record).execution == report.writer.execution
+    assert "counters:add_too was overtaken (attempt 1): it read document" in str(report)
 
 
 async def test_the_last_attempt_has_nobody_beside_it(it: Deployed) -> None:
