@@ -204,7 +204,9 @@ def _assemble(
         return deployment.code
 
     query_lanes = QueryLanes(runner, clock, chance, current_code, on_execution)
-    queries = Queries(query_lanes.run_query, write_log, lambda: committer.head_ts, clock)
+    queries = Queries(
+        query_lanes.run_query, write_log, lambda: committer.head_ts, clock, uniform=chance.uniform
+    )
     committer = Committer(
         store, write_log, clock, queries.announce, seams.run_blocking, code.hash if code else None
     )

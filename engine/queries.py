@@ -40,6 +40,8 @@ from tidewell.values import pack
 
 CACHE_BYTES_MAX: Final = 100 * 2**20  # function-semantics 14.1, Q10
 CLOCK_READ_EXPIRY_S: Final = 17.0  # Q7
+SPREAD_ABOVE: Final = 200  # distinct queries that one commit may have rerun at once (14.2, S7)
+SPREAD_S_EACH: Final = 0.005
 _ENTRY_OVERHEAD_BYTES: Final = 1024  # a guess at an entry's own objects, so that tiny results count too
 
 
@@ -126,6 +128,7 @@ class Queries:
     _head: Callable[[], Timestamp]
     _clock: Clock
     _cache_bytes_max: int = CACHE_BYTES_MAX
+    _uniform: Callable[[], float] = float  # draws from [0, 1); 0 when nothing is said
     _entries: dict[QueryKey, Entry] = attrs.field(factory=dict, init=False)
     _idle: OrderedDict[QueryKey, Entry] = attrs.field(
         factory=OrderedDict, init=False
@@ -133,7 +136,8 @@ class Queries:
     _idle_bytes: int = attrs.field(default=0, init=False)
     _intervals: IntervalIndex[Entry] = attrs.field(factory=IntervalIndex, init=False)
     _deadlines: list[tuple[float, int, Entry, QueryOutcome]] = attrs.field(factory=list, init=False)  # a heap
-    _serial: Iterator[int] = attrs.field(factory=itertools.count, init=False)  # breaks ties in the heap
+    _rings: list[tuple[float, int, Entry]] = attrs.field(factory=list, init=False)  # put off; a heap
+    _serial: Iterator[int] = attrs.field(factory=itertools.count, init=False)  # breaks ties in the heaps
     _sooner: trio.Event = attrs.field(factory=trio.Event, init=False)
     executions: int = attrs.field(default=0, init=False)  # queries really run, for tests and metrics
 
@@ -200,8 +204,11 @@ class Queries:
         touched: dict[Entry, None] = {}  # in a reproducible order
         for index_id, key in keys:
             touched.update(dict.fromkeys(self._intervals.stab(index_id, key)))
+        is_spread = len(touched) > SPREAD_ABOVE
         for entry in touched:
-            self._end(entry, ts)
+            self._end(entry, ts, rings=not is_spread)
+        if is_spread:
+            self._ring_by_and_by(list(touched))
 
     def switch_code(self, ts: Timestamp) -> None:
         """The commit at `ts` made other code active: nothing computed before holds from there on."""
@@ -212,12 +219,18 @@ class Queries:
                 entry.switched_at = ts
 
     async def run_timers(self) -> None:
-        """End the outcomes that used a time bucket when their bucket does; runs until cancelled."""
+        """End the outcomes that used a time bucket when their bucket does, and ring where that was put off;
+        runs until cancelled."""
         while True:
             self._sooner = trio.Event()
-            deadline = self._deadlines[0][0] if self._deadlines else math.inf
-            with trio.move_on_at(deadline):
+            deadlines = [heap[0][0] for heap in (self._deadlines, self._rings) if heap]
+            with trio.move_on_at(min(deadlines, default=math.inf)):
                 await self._sooner.wait()
+            while self._rings and self._rings[0][0] <= trio.current_time():
+                _, _, entry = heapq.heappop(self._rings)
+                for watch in list(entry.watches):
+                    if not watch.is_current:  # the query may have been rerun for another one
+                        watch.doorbell()
             while self._deadlines and self._deadlines[0][0] <= trio.current_time():
                 _, _, entry, outcome = heapq.heappop(self._deadlines)
                 if entry.outcome is outcome and entry.is_current:
@@ -331,14 +344,24 @@ class Queries:
         # A commit that is accepted and not yet durable is announced when it is.
         return conflict.ts if conflict is not None and conflict.ts <= head else None
 
-    def _end(self, entry: Entry, ts: Timestamp) -> None:
+    def _ring_by_and_by(self, entries: Sequence[Entry]) -> None:
+        """Ring at random over some time, so that a commit which touches very many reruns does not hold up
+        everything else. A session that updates before its turn, for a mutation of its own say, does not
+        wait for it: it asks its watches, and they know already."""
+        now, window_s = trio.current_time(), len(entries) * SPREAD_S_EACH
+        for entry in entries:
+            heapq.heappush(self._rings, (now + window_s * self._uniform(), next(self._serial), entry))
+        self._sooner.set()
+
+    def _end(self, entry: Entry, ts: Timestamp, *, rings: bool = True) -> None:
         self._unregister(entry)
         if entry.outcome is not None and entry.stale_since is None:
             entry.stale_since = ts
         if not entry.watches and entry.running is None:
             self._unshelve(entry)
             self._entries.pop(entry.key, None)
-        self._ring(entry)
+        if rings:
+            self._ring(entry)
 
     def _ring(self, entry: Entry) -> None:
         for watch in list(entry.watches):

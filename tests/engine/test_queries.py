@@ -8,9 +8,10 @@ from collections.abc import Callable
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from engine.backend import ANONYMOUS, BackendFault, Call, Failure, QueryOutcome
-from engine.queries import Queries, QueryKey, QueryRun, QueryWatch
+from engine.queries import SPREAD_ABOVE, SPREAD_S_EACH, Queries, QueryKey, QueryRun, QueryWatch
 from storage import Entry, ReadSet, WriteLog
 from tidewell.values import wire_json
 
@@ -293,3 +294,45 @@ async def test_random_commits_and_watchers_always_agree_with_the_world(seed: int
         watch.close()
     world.commit(**dict.fromkeys(names, 1000))
     assert len(world.queries._intervals) == 0, f"seed {seed}"
+
+
+async def test_a_commit_that_touches_very_many_queries_rings_them_by_and_by(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    draws = random.Random(1)
+    world.queries = Queries(world.run, world.log, lambda: world.head, world.clock, uniform=draws.random)
+    count = SPREAD_ABOVE + 50
+    rung: dict[int, float] = {}
+
+    def watch(number: int, query: int) -> QueryWatch:
+        def ring() -> None:
+            rung.setdefault(number, trio.current_time())
+
+        return world.queries.watch(call("shared", f"own{query}"), None, ring)
+
+    watches = [watch(number, number) for number in range(count)]
+    second = watch(count, 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.queries.run_timers)
+        await world.queries.evaluate([*watches, second], world.head)
+        world.commit(shared=1)
+        begun = trio.current_time()
+        assert rung == {}
+        assert not any(watch.is_current for watch in watches)  # whoever asks before is not told otherwise
+        [outcome] = await world.queries.evaluate(watches[:1], world.head)
+        assert outcome.value == [1, 0]
+        await trio.sleep(count * SPREAD_S_EACH)
+        nursery.cancel_scope.cancel()
+    assert set(rung) == set(range(1, count + 1))  # not the one that had asked, but the other that shares it
+    assert len(set(rung.values())) > count // 2
+    assert max(rung.values()) - begun <= count * SPREAD_S_EACH
+
+
+async def test_a_commit_that_touches_some_queries_rings_them_at_once() -> None:
+    world = World()
+    rings, ring = counter()
+    watches = [world.queries.watch(call("shared", f"own{n}"), None, ring) for n in range(SPREAD_ABOVE)]
+    await world.queries.evaluate(watches, world.head)
+    world.commit(shared=1)
+    assert len(rings) == SPREAD_ABOVE
