@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 from tidewell.client import (
     AppError,
@@ -119,6 +125,39 @@ async def test_refused_tokens_are_replaced_and_then_done_without(values_server: 
         assert await client.query("values:echo", {"value": "as nobody"}) == "as nobody"
     assert asked == [False, True, True]
     assert told == [False]
+
+
+async def test_a_person_is_known_until_the_token_is_given_back(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    keys = {"keys": [{**json.loads(ECAlgorithm.to_jwk(private.public_key())), "kid": "k"}]}
+    inline = "data:application/json;base64," + base64.b64encode(json.dumps(keys).encode()).decode()
+    issuer = "https://issuer.example"
+    provider = {"type": "customJwt", "issuer": issuer, "jwks": inline, "algorithm": "ES256"}
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "auth.config.json").write_text(json.dumps({"providers": [provider]}))
+    (app / "people.py").write_text(
+        "from tidewell import query\n\n@query\ndef me(ctx):\n    return ctx.auth.get_user_identity()\n"
+    )
+    claims = {"iss": issuer, "sub": "ada", "iat": 1, "exp": 2**32}
+    token = jwt.encode(claims, private, algorithm="ES256", headers={"kid": "k"})
+    asked: list[bool] = []
+    told: list[bool] = []
+
+    async def fetch(*, force_refresh: bool) -> str:
+        asked.append(force_refresh)
+        return token if force_refresh else "an old one"  # the first is refused, the fresh one is not
+
+    server = serve(app)
+    async with connect(server.url) as client, client.subscribe("people:me") as results:
+        assert await anext(results) is None
+        await client.set_auth(fetch, told.append)
+        assert (await anext(results))["subject"] == "ada"
+        assert (asked, told) == ([False, True], [True])
+        client.clear_auth()
+        assert await anext(results) is None
 
 
 async def test_where_nobody_listens_the_first_connection_fails(values_server: Server) -> None:
