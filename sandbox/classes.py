@@ -49,6 +49,35 @@ class ProtocolBase(metaclass=GuestType):
     """Base of classes that only type checkers look at, and what `Generic[T]` comes down to."""
 
 
+_ARGUMENTS: Any = vars(BaseException)["args"]
+
+
+def arguments_of(error: BaseException) -> tuple[Any, ...]:
+    """Return the arguments of an exception, whatever a class of the tenant calls `args`."""
+    args: tuple[Any, ...] = _ARGUMENTS.__get__(error)
+    return args
+
+
+def set_arguments(error: BaseException, args: tuple[Any, ...]) -> None:
+    _ARGUMENTS.__set__(error, args)
+
+
+class _Arguments:
+    """`args` of the tenant's exceptions. The interpreter's own would pull an iterator dry, unmetered."""
+
+    __slots__ = ()
+
+    def __get__(self, error: BaseException | None, kind: type) -> tuple[Any, ...]:
+        if error is None:
+            raise AttributeError("args belongs to an exception, not to its class")
+        return arguments_of(error)
+
+    def __set__(self, error: BaseException, args: Any) -> None:
+        if type(args) is not tuple:
+            raise TypeError("the args of an exception are a tuple")
+        set_arguments(error, args)
+
+
 def is_guest_class(value: object) -> bool:
     return type(value) in _GUEST_TYPES
 
@@ -109,6 +138,8 @@ def make_class(
         if len(real) > 8:
             raise TypeError(f"class {name}: too many bases")
         kept: dict[str, Any] = {}
+        if any(issubclass(base, BaseException) for base in real):
+            kept["args"] = _Arguments()
         for key, value in body.items():
             if not key.startswith("_") or key in _CLASS_KEYS:
                 kept[key] = value

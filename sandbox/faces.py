@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sandbox.classes import is_guest_class
 from sandbox.host import HostObject
+
+CLASSES_MAX: Final = 1_000  # in one `isinstance`
 
 
 class Annotation(HostObject):
@@ -132,20 +134,34 @@ def base_of(value: Any) -> Any:
     return value._base if type(value) is Face and value._base is not None else value
 
 
+def _flattened(value: Any) -> list[type]:
+    """Return the classes of tuples and unions, shared parts each time they are met, but only so many."""
+    found: list[type] = []
+    pending = [value]
+    visited = 0
+    while pending:
+        visited += 1
+        if visited + len(pending) > CLASSES_MAX:
+            raise TypeError(f"more than {CLASSES_MAX} classes to test for")
+        value = pending.pop()
+        if type(value) is tuple:
+            pending.extend(reversed(value))
+        elif isinstance(value, Union):
+            pending += (value._right, value._left)
+        else:
+            found += kinds_of(value)
+    return found
+
+
 def kinds_of(value: Any) -> tuple[type, ...]:
     """Return the classes that `isinstance` tests for `value`: a face, a tenant class, an exception or
     a tuple.
     """
-    if type(value) is tuple:
-        found: tuple[type, ...] = ()
-        for item in value:
-            found += kinds_of(item)
-        return found
+    if type(value) is tuple or isinstance(value, Union):
+        return tuple(_flattened(value))
     if isinstance(value, Face):
         kinds = value._kinds
         return kinds if type(kinds) is tuple else (kinds,)  # type: ignore[return-value]  # one class
-    if isinstance(value, Union):
-        return kinds_of(value._left) + kinds_of(value._right)
     if value is None:
         return (type(None),)
     if is_guest_class(value) or (isinstance(value, type) and issubclass(value, Exception)):

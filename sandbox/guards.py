@@ -12,11 +12,11 @@ from itertools import islice
 from typing import Any, Final
 
 from sandbox import costs, policy
-from sandbox.classes import FrozenGuestType, GuestType
+from sandbox.classes import FrozenGuestType, GuestType, arguments_of, set_arguments
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
 from sandbox.meter import Meter
-from sandbox.sets import FrozenSet, Set
+from sandbox.sets import VIEWS, FrozenSet, Set
 from sandbox.text import scrub
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
@@ -91,6 +91,15 @@ class Structure:
         elif kind in _CONTAINERS and type(b) in _CONTAINERS:
             self.measure(a)
             self.measure(b)
+        elif kind in VIEWS and type(b) in VIEWS:
+            self._view(a)
+            self._view(b)
+
+    def _view(self, view: Any) -> None:
+        """Charge for the keys or the items of a dict, which are compared as a set is."""
+        self._charge(len(view) + 1)
+        for item in view:
+            self.measure(item)
 
     def equal(self, a: Any, b: Any) -> bool:
         """Compare `a` with `b`, charged for."""
@@ -271,6 +280,8 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         """What `match` looks at is walked first: patterns compare and copy without guards."""
         if type(value) in _CONTAINERS:
             structure.measure(value)
+        elif type(value) in VIEWS:
+            raise TypeError("a view of a dict cannot be matched; make a list of it")
         return value
 
     def left(value: Any) -> Any:
@@ -321,8 +332,9 @@ def clean(error: BaseException | None) -> None:
         return
     if isinstance(error, AttributeError) and error.obj is not None:
         error.obj = None
-    if error.args and type(error.args[0]) is str and " at 0x" in error.args[0]:
-        error.args = (scrub(error.args[0]), *error.args[1:])
+    args = arguments_of(error)
+    if args and type(args[0]) is str and " at 0x" in args[0]:
+        set_arguments(error, (scrub(args[0]), *args[1:]))
 
 
 def _name(kind: type) -> str:

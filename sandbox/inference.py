@@ -109,6 +109,8 @@ class _Bindings:
             here = ast.Name(node.target.id, ast.Load())
             source = ast.BinOp(left=here, op=node.op, right=node.value)
             self.sources.setdefault(node.target.id, []).append(source)
+        else:
+            self._unknown_names(node.target)  # `xs[(n := key)] += 1` binds as well
 
     def _loop(self, node: ast.For) -> None:
         if isinstance(node.target, ast.Name) and _calls(node.iter, "range", self._shadowed):

@@ -16,6 +16,7 @@ from sandbox.host import HostObject
 from sandbox.meter import Meter
 
 KeyGuard = Callable[[Any], Any]
+POPPED_MAX: Final = 1024  # places of removed items at the head of a dict, before it is made anew
 _NOTHING: dict[Any, Any] = {}
 VIEWS: Final[tuple[type, ...]] = (type(_NOTHING.keys()), type(_NOTHING.items()))
 
@@ -164,12 +165,16 @@ class _Base(HostObject):
 class Set(_Base):
     """What guests know as `set`."""
 
-    __slots__ = ()
+    __slots__ = ("_popped",)
     __hash__ = None  # type: ignore[assignment]  # mutable, as the built-in
     _exposed_ = _Base._exposed_ | {
         "add", "clear", "difference_update", "discard", "intersection_update", "pop", "remove",
         "symmetric_difference_update", "update",
     }  # fmt: skip
+
+    def __init__(self, maker: SetMaker, items: dict[Any, None]) -> None:
+        super().__init__(maker, items)
+        self._popped = 0
 
     def add(self, item: Any) -> None:
         self._items[self._maker.key(item)] = None
@@ -182,6 +187,11 @@ class Set(_Base):
 
     def pop(self) -> Any:
         """Remove and return the item that was added first."""
+        self._popped += 1
+        if self._popped >= POPPED_MAX:
+            self._own()
+            self._items = dict(self._items)  # without the places of those taken, or each pop passes them all
+            self._popped = 0
         for item in self._items:
             del self._items[item]
             return item

@@ -12,7 +12,7 @@ import types
 from typing import Any, Final, TypeAlias
 
 from sandbox import costs, policy
-from sandbox.classes import inherited_fields, is_guest_class, is_guest_instance
+from sandbox.classes import arguments_of, inherited_fields, is_guest_class, is_guest_instance
 from sandbox.host import HostObject
 from sandbox.meter import Meter
 from sandbox.sets import FrozenSet, Set
@@ -69,7 +69,7 @@ class Texts:
         return self.limit("".join(parts))
 
     def exception(self, error: BaseException) -> Text:
-        args = error.args
+        args = arguments_of(error)
         if not args:
             return ""
         if len(args) == 1:
@@ -163,7 +163,9 @@ class Texts:
         kind = type(value)
         if isinstance(value, BaseException):
             inside = (
-                ", ".join(self.repr(arg) for arg in value.args) if depth < policy.DEPTH_MAX // 4 else "..."
+                ", ".join(self.repr(arg) for arg in arguments_of(value))
+                if depth < policy.DEPTH_MAX // 4
+                else "..."
             )
             return f"{kind.__name__}({inside})"
         if is_guest_class(value) or isinstance(value, type):

@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from sandbox.classes import arguments_of
 from sandbox.compiler import FILENAME_PREFIX
 from sandbox.faults import Terminated
 from sandbox.text import Texts, scrub
@@ -88,7 +89,7 @@ def _kind(error: BaseException) -> str:
 
 
 def _plain(error: BaseException) -> str:
-    return ", ".join(arg if type(arg) is str else type(arg).__name__ for arg in error.args)
+    return ", ".join(arg if type(arg) is str else type(arg).__name__ for arg in arguments_of(error))
 
 
 def _frames(traceback: TracebackType | None, sources: Mapping[str, str]) -> tuple[Frame, ...]:

@@ -74,6 +74,7 @@ class Transformer(ExpressionTransformer):
 
     function_depth = 0
     class_fields: list[str] | None = None  # annotated names of the class body being visited
+    in_class_pattern = False  # where `match` compares attributes, which `_subject_` has not walked
 
     # ---- functions ---------------------------------------------------------------
 
@@ -389,6 +390,8 @@ class Transformer(ExpressionTransformer):
         return self.node_contents_visit(node)
 
     def visit_MatchValue(self, node: ast.MatchValue) -> ast.AST:
+        if self.in_class_pattern and any(isinstance(part, ast.Attribute) for part in ast.walk(node.value)):
+            self.error(node, "a dotted name inside a class pattern; capture the attribute, compare in an if")
         self.pattern_value(node.value)
         return node
 
@@ -427,6 +430,8 @@ class Transformer(ExpressionTransformer):
     def visit_MatchMapping(self, node: ast.MatchMapping) -> ast.AST:
         self.check_name(node, node.rest)
         for key in node.keys:
+            if any(isinstance(part, ast.Attribute) for part in ast.walk(key)):
+                self.error(key, "a dotted name as a key of a pattern; write the key, or compare in an if")
             self.pattern_value(key)
         node.patterns = [self.visit(pattern) for pattern in node.patterns]
         return node
@@ -438,8 +443,10 @@ class Transformer(ExpressionTransformer):
         named = node.cls.id if isinstance(node.cls, ast.Name) else ""
         if named in policy.BUILTIN_TYPES and named not in self.bound_names:
             node.cls = located(ast.Name(f"_{named}_type_", ast.Load()), node.cls)
+        outer, self.in_class_pattern = self.in_class_pattern, True
         node.patterns = [self.visit(pattern) for pattern in node.patterns]
         node.kwd_patterns = [self.visit(pattern) for pattern in node.kwd_patterns]
+        self.in_class_pattern = outer
         return node
 
     # ---- modules -----------------------------------------------------------------

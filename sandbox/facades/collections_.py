@@ -16,7 +16,7 @@ from sandbox.facades.named import NamedTuple, namedtuple
 from sandbox.faces import Face
 from sandbox.host import HostObject
 from sandbox.policy import words
-from sandbox.sets import FrozenSet, Set
+from sandbox.sets import POPPED_MAX, FrozenSet, Set
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -30,7 +30,7 @@ _DICT_METHODS: Final = frozenset(
 class DictLike(HostObject):
     """A dict with a default for missing keys, or `OrderedDict` when there is none."""
 
-    __slots__ = ("_factory", "_items", "_runtime")
+    __slots__ = ("_factory", "_items", "_popped", "_runtime")
     _items: dict[Any, Any]
     _exposed_ = _DICT_METHODS
     _writable_ = True
@@ -41,6 +41,7 @@ class DictLike(HostObject):
         self._runtime = runtime
         self._items = items
         self._factory = factory
+        self._popped = 0
 
     def _dict_(self) -> dict[Any, Any]:
         self._runtime.meter.charge(len(self._items) // costs.COPY_ITEMS)
@@ -120,6 +121,10 @@ class DictLike(HostObject):
     def popitem(self, last: Any = True) -> Any:
         if last or not self._items:
             return self._items.popitem()
+        self._popped += 1
+        if self._popped >= POPPED_MAX:
+            self._items = dict(self._dict_())  # see Set.pop
+            self._popped = 0
         key = next(iter(self._items))
         return key, self._items.pop(key)
 
@@ -272,9 +277,11 @@ class Deque(HostObject):
         return self._items[integer(index, "index")]
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        self._runtime.meter.charge(len(self._items) // 1024)
         self._items[integer(index, "index")] = value
 
     def __delitem__(self, index: Any) -> None:
+        self._runtime.meter.charge(len(self._items) // costs.COPY_ITEMS)
         del self._items[integer(index, "index")]
 
     def __eq__(self, other: object) -> Any:
