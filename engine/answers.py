@@ -21,8 +21,8 @@ def mutation_response(
         Uint(request_id),
         failure is None,
         _result(call_id, outcome.value_json, failure, redacted),
-        Ts(outcome.ts) if failure is None else None,
         _log_lines(outcome.log_lines, redacted),
+        Ts(outcome.ts) if failure is None else None,
         error_data(failure),
     )
 

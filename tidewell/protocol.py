@@ -180,8 +180,8 @@ class MutationResponse:
     request_id: Uint
     success: bool
     result: JsonText  # the value, or the error text as a JSON string
-    ts: Ts | None
     log_lines: list[str]
+    ts: Ts | None = None  # of the commit; a failure has none
     error_data: JsonText = NO_JSON
 
 

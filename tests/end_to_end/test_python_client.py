@@ -202,7 +202,7 @@ async def test_a_subscription_gives_each_result_and_a_mutation_settles_after_its
 async def test_one_client_sees_the_writes_of_another(serve: Callable[..., Server]) -> None:
     server = serve(APPS / "counter")
     async with connect(server.url) as one, connect(server.url) as other:
-        seen = []
+        seen: list[Any] = []
         async with one.subscribe("counters:value", {"name": "a"}) as results, trio.open_nursery() as nursery:
             async for value in results:
                 if not seen:
@@ -259,7 +259,7 @@ async def test_killed_server_runs_each_mutation_exactly_once_and_results_go_on(
                 await trio.to_thread.run_sync(server.start)
 
         async with connect(server.url) as watching:
-            seen = []
+            seen: list[Any] = []
             async with watching.subscribe("counters:value", {"name": "shared"}) as results:
                 for index in range(clients):
                     nursery.start_soon(increment, str(index), trio.CapacityLimiter(8))

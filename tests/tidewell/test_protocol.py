@@ -220,7 +220,7 @@ def test_journal_and_log_lines_are_always_sent() -> None:
 
 
 def test_failed_mutation_has_a_null_timestamp() -> None:
-    message = protocol.MutationResponse(Uint(0), False, protocol.json_string("x"), None, [])
+    message = protocol.MutationResponse(Uint(0), False, protocol.json_string("x"), [])
     assert json.loads(encode_server_message(message))["ts"] is None
 
 
@@ -245,7 +245,7 @@ SERVER_MESSAGES = (
     | st.builds(protocol.TransitionChunk, TEXTS, NUMBERS, NUMBERS, TEXTS)
     | st.builds(
         protocol.MutationResponse,
-        NUMBERS, st.booleans(), VALUES, st.none() | st.integers(0, 2**63), LOGS, ERROR_DATA,
+        NUMBERS, st.booleans(), VALUES, LOGS, st.none() | st.integers(0, 2**63), ERROR_DATA,
     )
     | st.builds(protocol.ActionResponse, NUMBERS, st.booleans(), VALUES, LOGS, ERROR_DATA)
     | st.builds(protocol.AuthError, TEXTS, NUMBERS, st.booleans())

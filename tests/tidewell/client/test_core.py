@@ -58,9 +58,8 @@ class Script:
         )
 
     def respond(self, kind: str, request_id: int, result: Any, **fields: Any) -> list[Event]:
-        if kind == "Mutation":
-            ts = fields.get("ts")
-            fields["ts"] = None if ts is None else encode_ts(ts)
+        if "ts" in fields:
+            fields["ts"] = encode_ts(fields["ts"])
         fields = {"success": True, "logLines": [], **fields}
         return self.say(type=f"{kind}Response", requestId=request_id, result=result, **fields)
 
