@@ -61,6 +61,13 @@ async def run_dev(options: DevOptions, report: Report) -> None:
     Raises:
       StoreError, CannotListen, InvalidAppFolder: before anything was served; one line each.
     """
+    # From the very first: a signal that comes before there is anything to end waits for its turn.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        await _serve(options, report, signals)
+    report.stopped()
+
+
+async def _serve(options: DevOptions, report: Report, signals: AsyncIterator[int]) -> None:
     read_app_folder(options.app)  # a wrong folder is told before a data folder is made for it
     spare_the_event_loop()
     clock, chance = SystemClock(), SystemChance()
@@ -88,24 +95,22 @@ async def run_dev(options: DevOptions, report: Report) -> None:
         pusher.is_over.set()
         front.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as everything:
-            everything.start_soon(_obey, signals, stop, everything.cancel_scope.cancel, report)
-            async with trio.open_nursery() as back:
-                with front:
-                    await back.start(deployment.run)
-                    try:
-                        async with trio.open_nursery() as nursery:
-                            [address, *_] = await nursery.start(
-                                serve, deployment, options.host, options.port, server_options
-                            )
-                            nursery.start_soon(pusher.watch)  # first: a save during the push counts
-                            await pusher.push()
-                            report.serving(options.app, address.url, options.data)
-                    finally:
-                        deployment.close()
-            everything.cancel_scope.cancel()
-    report.stopped()
+    async with trio.open_nursery() as everything:
+        everything.start_soon(_obey, signals, stop, everything.cancel_scope.cancel, report)
+        async with trio.open_nursery() as back:
+            with front:
+                await back.start(deployment.run)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        [address, *_] = await nursery.start(
+                            serve, deployment, options.host, options.port, server_options
+                        )
+                        nursery.start_soon(pusher.watch)  # first: a save during the push counts
+                        await pusher.push()
+                        report.serving(options.app, address.url, options.data)
+                finally:
+                    deployment.close()
+        everything.cancel_scope.cancel()
 
 
 async def _obey(
