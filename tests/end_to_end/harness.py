@@ -45,7 +45,7 @@ class Process:
             text=True,
             bufsize=1,
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(env or {})},
         )
         process = cls(popen)
         for stream in (popen.stdout, popen.stderr):
