@@ -35,6 +35,7 @@ from tidewell.errors import (
 from tidewell.validators import Scope, check
 from tidewell.values import Value, pack, unpack_trusted
 
+NAME_STEPS: Final = 50  # for a name that is compared with an unknown one
 MODULES_COMPARED: Final = 3  # when looking for a name like an unknown one
 
 AskEngine = Callable[[Syscall], SyscallReply]
@@ -202,6 +203,7 @@ class Calls:
         return function
 
     def _unknown_text(self, path: str, is_public_only: bool) -> str:
+        self._runtime.meter.charge(len(path) + NAME_STEPS * len(self._app.functions))
         close = self._nearest(path, is_public_only)
         hint = f" Did you mean '{close}'?" if close else ""
         return f"Could not find {'public ' if is_public_only else ''}function for '{path}'.{hint}"

@@ -53,7 +53,9 @@ class Stream:
         self._pair: float | None = None
 
     def bytes(self, count: int) -> bytes:
-        while len(self._buffer) < count:
+        blocks = [self._buffer]
+        held = len(self._buffer)
+        while held < count:
             block = hashlib.blake2b(
                 self._counter.to_bytes(8, "big"),
                 key=self._key,
@@ -61,9 +63,11 @@ class Stream:
                 person=b"tidewell-block",
             )
             self._counter += 1
-            self._buffer += block.digest()
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
+            blocks.append(block.digest())
+            held += _BLOCK_BYTES
+        drawn = b"".join(blocks)
+        self._buffer = drawn[count:]
+        return drawn[:count]
 
     def bits(self, count: int) -> int:
         if count <= 0:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _CODES: Final = frozenset("aAbBcdHIjmMpSUwWxXyYzZfuVG%")
 _FORMAT_MAX: Final = 200
+PARSE_STEPS: Final = 20
+CODE_STEPS: Final = 400  # for a code of a format, about what compiling its pattern takes
+FORMATS_KEPT: Final = 4
 
 
 def _codes(form: Any) -> str:
@@ -323,8 +326,29 @@ def _named(names: tuple[str, ...], args: tuple[Any, ...], more: dict[str, Any]) 
     return _parts({**dict(zip(names, args, strict=False)), **more})
 
 
+class Formats:
+    """The formats that a call parsed with last. The standard module keeps about as many compiled; what it
+    keeps over calls must not be seen in the steps of one.
+    """
+
+    def __init__(self, runtime: GuestRuntime) -> None:
+        self._runtime = runtime
+        self._call: object = None
+        self._recent: list[str] = []
+
+    def steps(self, form: str) -> int:
+        """Return what parsing with `form` takes, its compilation included where it is new to the call."""
+        if self._call is not self._runtime.observed:  # a set of its own for each call
+            self._call, self._recent = self._runtime.observed, []
+        if form in self._recent:
+            return PARSE_STEPS
+        self._recent = [*self._recent[-FORMATS_KEPT + 1 :], form]
+        return PARSE_STEPS + CODE_STEPS * (1 + form.count("%")) + len(form)
+
+
 def build(runtime: GuestRuntime) -> Facade:
     charge = runtime.meter.charge
+    formats = Formats(runtime)
 
     def clock() -> real.datetime:
         runtime.observed.add("time")
@@ -374,8 +398,9 @@ def build(runtime: GuestRuntime) -> Facade:
         return str(value)
 
     def strptime(date_string: Any, format: Any) -> DateTime:  # noqa: A002  # the name that users write
-        charge(20)
-        moment = real.datetime.strptime(short(date_string), _codes(format))
+        form = _codes(format)
+        charge(formats.steps(form))
+        moment = real.datetime.strptime(short(date_string), form)
         return DateTime(moment)
 
     def combine(date: Any, time: Any) -> DateTime:

@@ -138,6 +138,7 @@ class Decimal(HostObject):
         return self._do(_CONTEXT.quantize, self._value, step)
 
     def __int__(self) -> int:
+        self._charge(4 * ARITHMETIC_STEPS)
         return int(self._value)
 
     def __float__(self) -> float:
@@ -180,11 +181,11 @@ class Decimal(HostObject):
         return f"Decimal('{self._value}')"
 
     def _format_(self, spec: str) -> str:
+        if len(spec) > 20 or "n" in spec:
+            raise ValueError("invalid format string")
         for number in "".join(c if c.isdigit() else " " for c in spec).split():
             if int(number[:9]) > EXPONENT_MAX:
                 raise ValueError(f"a width or precision of more than {EXPONENT_MAX}")
-        if len(spec) > 20 or "n" in spec:
-            raise ValueError("invalid format string")
         return format(self._value, spec)
 
     def quantize(self, exp: Any, rounding: Any = None) -> Any:

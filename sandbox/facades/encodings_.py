@@ -142,6 +142,9 @@ def build_hmac(runtime: GuestRuntime) -> Facade:
     return Facade("hmac", {"compare_digest": compare_digest, "digest": digest, "new": new})
 
 
+_UUID_TEXT_MAX: Final = 100
+
+
 class Uuid(HostObject):
     __slots__ = ("_value", "bytes", "hex", "int", "urn", "version")
     _exposed_ = frozenset({"bytes", "hex", "int", "urn", "version"})
@@ -181,7 +184,9 @@ def build_uuid(runtime: GuestRuntime) -> Facade:
 
     def parse(hex: Any = None, *, bytes: Any = None, int: Any = None) -> Uuid:  # noqa: A002  # as users write them
         if hex is not None:
-            return Uuid(uuid.UUID(text(hex, "hex")))
+            if len(text(hex, "hex")) > _UUID_TEXT_MAX:
+                raise ValueError("badly formed hexadecimal UUID string")
+            return Uuid(uuid.UUID(hex))
         if bytes is not None:
             return Uuid(uuid.UUID(bytes=data(bytes)))
         return Uuid(uuid.UUID(int=integer(int, "int", low=0)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
 
 _INDENT_MAX: Final = 16
+_PUT_CHARACTERS: Final = 16  # of a long piece per step
 _encode_text: Final = json.encoder.encode_basestring_ascii
 _encode_text_plain: Final = json.encoder.encode_basestring
 
@@ -46,7 +47,10 @@ class Writer:
         self.parts: list[str] = []
 
     def put(self, piece: str) -> None:
-        self._size += len(piece)
+        size = len(piece)
+        if size > costs.COPY_BYTES:  # a key, or a number of many digits
+            self._charge(size // _PUT_CHARACTERS)
+        self._size += size
         if self._size > policy.TEXT_LENGTH_MAX:
             raise ValueError(f"JSON of more than {policy.TEXT_LENGTH_MAX} characters")
         self.parts.append(piece)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.facades.base import Facade, integer, number
 from sandbox.operators import whole
 from sandbox.policy import words
@@ -24,6 +24,11 @@ _FLOAT: Final = words(
 _CONSTANTS: Final = ("e", "inf", "nan", "pi", "tau")
 _FACTORIAL_MAX: Final = 2_000
 _COMBINATIONS_MAX: Final = 10_000
+
+
+def _quadratic(value: int) -> int:
+    """Steps for division by the digits of `value`, again and again."""
+    return 8 + (value.bit_length() // costs.INTEGER_BITS) ** 2
 
 
 def build(runtime: GuestRuntime) -> Facade:
@@ -53,22 +58,23 @@ def build(runtime: GuestRuntime) -> Facade:
         return whole(math.perm(integer(n, "n", low=0, high=_COMBINATIONS_MAX), k))
 
     def gcd(*values: Any) -> int:
-        charge(8 * len(values))
-        return math.gcd(*[integer(value) for value in values])
+        for value in values:
+            charge(_quadratic(integer(value)))
+        return math.gcd(*values)
 
     def lcm(*values: Any) -> int:
         result = 1
         for value in values:
-            charge(8)
             value = integer(value)
+            charge(_quadratic(value) + _quadratic(result))
             result = abs(multiply(result, value)) // math.gcd(result, value) if value else 0
             if not result:
                 return 0
         return result
 
     def isqrt(n: Any) -> int:
-        charge(8)
-        return math.isqrt(integer(n, "n", low=0))
+        charge(_quadratic(integer(n, "n", low=0)))
+        return math.isqrt(n)
 
     def fsum(items: Any) -> float:
         return math.fsum(numbers(items))

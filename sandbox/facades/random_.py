@@ -19,6 +19,13 @@ _METHODS: Final = words(
 )
 
 
+_DRAW_BITS: Final = 256  # drawn per step
+
+
+def _draws(span: int) -> int:
+    return span.bit_length() // _DRAW_BITS + 1
+
+
 class Random(HostObject):
     """The `user` stream of whatever call is running."""
 
@@ -37,11 +44,13 @@ class Random(HostObject):
         return self._stream().random()
 
     def randint(self, a: Any, b: Any) -> int:
-        return self._stream().randint(integer(a, "a"), integer(b, "b"))
+        low, high = integer(a, "a"), integer(b, "b")
+        return self._stream(_draws(high - low)).randint(low, high)
 
     def randrange(self, start: Any, stop: Any = None, step: Any = 1) -> int:
-        end = None if stop is None else integer(stop, "stop")
-        return self._stream().randrange(integer(start, "start"), end, integer(step, "step"))
+        first, end = integer(start, "start"), None if stop is None else integer(stop, "stop")
+        draws = _draws(first if end is None else end - first)
+        return self._stream(draws).randrange(first, end, integer(step, "step"))
 
     def uniform(self, a: Any, b: Any) -> float:
         return self._stream().uniform(number(a), number(b))
@@ -54,7 +63,8 @@ class Random(HostObject):
         return -math.log(1.0 - self._stream().random()) / float(rate)
 
     def getrandbits(self, k: Any) -> int:
-        return self._stream().bits(integer(k, "k", low=0, high=policy.INTEGER_BITS_MAX))
+        count = integer(k, "k", low=0, high=policy.INTEGER_BITS_MAX)
+        return self._stream(count // _DRAW_BITS + 1).bits(count)
 
     def randbytes(self, n: Any) -> bytes:
         count = integer(n, "n", low=0, high=policy.TEXT_LENGTH_MAX)

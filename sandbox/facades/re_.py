@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PATTERN_MAX: Final = 2_000
 MEMORY_MAX: Final = 2**21  # of one compiled pattern and its automaton
 COMPILE_STEPS: Final = 200
+FEW_GROUPS: Final = 8  # are read at the price of the match
 PROGRAM_STEP: Final = 64  # instructions that are as cheap as one
 FLAGS: Final = {
     "IGNORECASE": 2,
@@ -54,6 +55,7 @@ class Match(HostObject):
         self.re = pattern
         self.string = source
         self.pos = 0
+        pattern._charge_groups()
         found = [i for i in range(1, pattern.groups + 1) if match.start(i) >= 0]
         self.lastindex = found[-1] if found else None
 
@@ -75,10 +77,12 @@ class Match(HostObject):
             raise IndexError("no such group") from None
 
     def groups(self, default: Any = None) -> tuple[Any, ...]:
+        self._pattern._charge_groups()
         return tuple(self._match.groups(default))
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
-        return {name: self._match.groups(default)[i - 1] for name, i in self._pattern.groupindex.items()}
+        values = self.groups(default)
+        return {name: values[i - 1] for name, i in self._pattern.groupindex.items()}
 
     def start(self, group: Any = 0) -> int:
         return int(self._match.start(self._position(group)))
@@ -90,7 +94,12 @@ class Match(HostObject):
         return (self.start(group), self.end(group))
 
     def expand(self, template: Any) -> Any:
-        return "".join(self._pattern._filled(self, self._pattern._template(template)))
+        runtime = self._pattern._runtime
+        pieces = self._pattern._filled(self, self._pattern._template(template))
+        runtime.meter.charge(len(pieces))
+        if sum(map(len, pieces)) > policy.TEXT_LENGTH_MAX:
+            raise ValueError(f"a text of more than {policy.TEXT_LENGTH_MAX} characters")
+        return runtime.texts.limit("".join(pieces))
 
     def __getitem__(self, group: Any) -> Any:
         return self.group(group)
@@ -141,6 +150,10 @@ class Pattern(HostObject):
         self.groupindex = {}
         if type(pattern) is str:
             self.groupindex = dict(sorted(self._regex.groupindex.items(), key=lambda pair: pair[1]))
+
+    def _charge_groups(self) -> None:
+        if self.groups > FEW_GROUPS:
+            self._runtime.meter.charge(self.groups)
 
     def _checked(self, string: Any) -> Any:
         if type(string) is not type(self.pattern):
@@ -196,7 +209,10 @@ class Pattern(HostObject):
             if limit and count >= limit:
                 break
             pieces.append(string[end : match.start()])
+            self._charge_groups()
             pieces.extend(match.groups())
+            if len(pieces) > policy.ITEMS_MAX:
+                raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
             end = match.end()
         pieces.append(string[end:])
         return pieces
@@ -241,6 +257,7 @@ class Pattern(HostObject):
             if b"\\" in template:
                 raise RegexError("group references in bytes; use a function")
             return [template]
+        self._runtime.meter.charge(len(template))
         parts: list[Any] = []
         i = 0
         while i < len(template):
@@ -257,8 +274,8 @@ class Pattern(HostObject):
                 digits = two if len(two) == 2 and two.isdigit() and two.isascii() else following
                 parts.append([int(digits)])
                 i += 1 + len(digits)
-            elif following == "g" and template[i + 2 : i + 3] == "<" and ">" in template[i:]:
-                stop = template.index(">", i)
+            elif following == "g" and template[i + 2 : i + 3] == "<" and template.find(">", i) > 0:
+                stop = template.find(">", i)
                 name = template[i + 3 : stop]
                 parts.append([int(name) if name.isdigit() else name])
                 i = stop + 1

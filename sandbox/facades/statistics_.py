@@ -89,6 +89,7 @@ def build(runtime: GuestRuntime) -> Facade:
     def quantiles(data: Any, *, n: Any = 4) -> list[float]:
         values = ordered(numbers(data, 2))
         parts = integer(n, "n", low=1, high=10_000)
+        charge(4 * parts)
         result = []
         for i in range(1, parts):
             whole, rest = divmod(i * (len(values) + 1), parts)
