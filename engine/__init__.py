@@ -1,1 +1,27 @@
-"""Tidewell."""
+"""The engine: order, retries, subscriptions, the sync server, the command line. Runs on trio.
+
+A map, from what decides to what a person touches:
+
+    backend                                   what the wire sees of a deployment
+    clock, chance, offload, promise           time, randomness and threads as things handed in
+    committer, conflict_report                the order of commits; groups, one sync each
+    mutations, mutation_queue, pace           from a call to a durable commit, however often it takes
+    idempotency, records                      what is written along with a commit
+    queries, query_lanes, interval_index      the query cache and who is told of a commit
+    actions                                   functions outside transactions
+    runner, guest_outcomes, guest             calls in workers; what a worker says; the worker's side
+    code, push, app_folder                    versions of an app, and how one becomes active
+    deployment, housekeeping, collector       the parts put together, and kept tidy
+
+    session, query_set, commands, answers,    one socket's protocol, without I/O
+      failures, clients, id_ranges, pacing
+    connection                                a WebSocket that carries out what its session commands
+    exchange, http, http_api, site            HTTP, the API and pages
+    server                                    one port for all of it
+    auth, auth_config, user_tokens, claims,   who a caller is
+      jwks, key_cache, outgoing
+
+    cli, app_commands, store_commands         the command line
+    dev, report, run                          serving an app while it is written; calling it
+    codegen, codegen_files, codegen_types     types for front ends
+"""

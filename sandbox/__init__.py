@@ -1,1 +1,25 @@
-"""Tidewell."""
+"""The sandbox: guests run in it, deterministic and metered, and cannot get out of it.
+
+Two walls, either of which is meant to hold alone. The language wall decides what
+guest code can say; the kernel wall decides what its process can do.
+
+    policy, costs                             both as data: what may be said, what it costs
+    restricted, transformer, expressions,     from source text to guarded code
+      inline, inference, compiler
+    guest, guards, operators, methods,        what guarded code calls: the runtime of one worker
+      builtins, lazy, sets, text, classes,
+      shapes, faces, host, meter, faults
+    facades/                                  the standard modules, member by member
+    determinism, traces                       chance from a seed; errors in the user's own lines
+    loader, analyser, analysis, index_uses    an app's modules, and what a push learns of them
+    sdk, context, database, query, ranges,    what an app is written against: `tidewell` and `ctx`
+      filters, pagination, cursors
+    transaction, limits, convert, log_lines   what is under it
+    calls, execution, executor                one call, and those nested in it
+
+    frames                                    what the engine and a worker may say to each other
+    confinement/                              the kernel wall, layer by layer
+    launch, control, zygote, worker           the processes
+    pool/                                     leases, budgets, replacement; knows trio
+    doctor                                    what is in force on this machine
+"""
