@@ -143,6 +143,8 @@ def build_hmac(runtime: GuestRuntime) -> Facade:
 
 
 _UUID_TEXT_MAX: Final = 100
+_URL_MAX: Final = 16_384
+_SAFE_MAX: Final = 256
 
 
 class Uuid(HostObject):
@@ -259,11 +261,19 @@ def build_urllib_parse(runtime: GuestRuntime) -> Facade:
         charge(len(text(value)) // 4 + 1)
         return str(value)
 
+    def address(value: Any) -> str:
+        """The standard module remembers what it has parsed, over calls: short texts alone."""
+        if len(text(value)) > _URL_MAX:
+            raise ValueError(f"a URL of more than {_URL_MAX} characters")
+        return checked(value)
+
     def quoter(function: Callable[..., str]) -> Callable[..., str]:
         def quote(string: Any, safe: Any = "/") -> str:
             raw = checked(string) if type(string) is str else data(string)
             if len(raw) * 12 > policy.TEXT_LENGTH_MAX:
                 raise ValueError("a text too long to quote")
+            if len(text(safe)) > _SAFE_MAX:
+                raise ValueError(f"more than {_SAFE_MAX} safe characters")
             return function(raw, safe=checked(safe))
 
         return quote
@@ -294,10 +304,10 @@ def build_urllib_parse(runtime: GuestRuntime) -> Facade:
         return result
 
     def urlparse(url: Any) -> Url:
-        return Url(urllib.parse.urlparse(checked(url)))
+        return Url(urllib.parse.urlparse(address(url)))
 
     def urljoin(base: Any, url: Any) -> str:
-        return urllib.parse.urljoin(checked(base), checked(url))
+        return urllib.parse.urljoin(address(base), address(url))
 
     return Facade(
         "urllib.parse",
