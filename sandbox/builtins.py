@@ -109,6 +109,7 @@ class Builtins(HostObject):
         kinds = set(map(type, listed)) | {type(start)}
         if kinds <= {int, bool}:
             total = sum(listed, start)
+            self._charge(len(listed) * (total.bit_length() // (4 * costs.INTEGER_BITS)))
             return whole(total)
         if kinds <= {int, bool, float}:
             return functools.reduce(operator.add, listed, start)
@@ -170,9 +171,13 @@ class Builtins(HostObject):
     def _round(self, number: Any, digits: Any = None) -> Any:
         if digits is not None and (type(digits) is not int or abs(digits) > ROUND_MAX):
             raise ValueError(f"round: digits must be an int up to {ROUND_MAX}")
+        if isinstance(number, int):
+            self._charge((number.bit_length() // costs.INTEGER_BITS) ** 2)
         return round(number) if digits is None else round(number, digits)
 
     def _divmod(self, a: Any, b: Any, /) -> Any:
+        if isinstance(a, int):
+            self._charge((a.bit_length() // costs.INTEGER_BITS) ** 2 // 4)
         return divmod(a, b)
 
     def _pow(self, base: Any, exponent: Any, modulus: Any = None) -> Any:
@@ -222,7 +227,7 @@ class Builtins(HostObject):
         if type(value) in (str, bytes):
             if len(value) > INT_TEXT_MAX:
                 raise ValueError(f"int() of a text of more than {INT_TEXT_MAX} digits")
-            self._charge(len(value) // costs.SCAN_BYTES)
+            self._charge(len(value) // costs.SCAN_BYTES + (len(value) // costs.INTEGER_BITS) ** 2)
         result = int(value) if base is _MISSING else int(value, base)
         return whole(result)
 

@@ -55,6 +55,8 @@ class Texts:
         kind = type(value)
         if kind is str:
             return value  # type: ignore[no-any-return]  # exactly a str
+        if kind is int and value.bit_length() > costs.INTEGER_BITS:
+            self._charge((value.bit_length() // costs.INTEGER_BITS) ** 2 // 8)
         if kind is int or kind is float:
             return repr(value)
         if isinstance(value, BaseException):
