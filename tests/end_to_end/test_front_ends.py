@@ -68,3 +68,10 @@ def test_nothing_outside_the_page_folder_is_served(serve: Callable[..., Server])
         assert answer.status in (400, 404), path
         assert b"def " not in answer.body
         assert b"root:" not in answer.body
+
+
+def test_official_react_client_under_jsdom(
+    serve: Callable[..., Server], run_node_tests: Callable[..., None]
+) -> None:
+    server = serve(WAYPOINT / "functions")
+    run_node_tests("react_jsdom.test.js", TIDEWELL_URL=server.url)
