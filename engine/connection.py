@@ -10,7 +10,8 @@ Bounds, so that no client costs more than its share:
   read is not listened to either;
 * a message that cannot be sent within `WRITE_S_MAX` ends the socket;
 * frames, messages per second, queued mutations, running actions and
-  subscriptions are limited here and in the session.
+  subscriptions are limited here and in the session; `engine/shared_limits.py`
+  limits what all sockets take together.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from engine.clock import Clock
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.exchange import Upgrade
 from engine.pacing import Heartbeat, TokenBucket
+from engine.receiving import Unread
 from engine.session import Job, Session
+from engine.shared_limits import Share, SharedState
+from engine.socket_stream import SocketStream
 
 log = logging.getLogger(__name__)
 
@@ -67,65 +71,7 @@ class SocketContext:
     clock: Clock
     make_nonce: Callable[[], str]
     limits: SessionLimits = attrs.field(factory=SessionLimits)
-
-
-class _SocketStream(trio.abc.Stream):
-    """The stream below a socket: begins with bytes read already, and sends many frames at once.
-
-    It notes when it last heard anything:
-    WebSocket pongs never reach the reader, and are all that an idle client says.
-    The upgrade request comes first; what was read behind it only once it is
-    accepted, since wsproto does not look at it again before more arrives.
-    """
-
-    def __init__(self, upgrade: Upgrade, inner: trio.abc.Stream, on_heard: Callable[[], None]) -> None:
-        self._head = upgrade.head
-        self._rest = upgrade.rest
-        self._inner = inner
-        self._on_heard = on_heard
-        self._held = bytearray()
-        self._is_corked = False
-        self.accepted = trio.Event()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._head:
-            await trio.lowlevel.checkpoint()
-            data, self._head = self._head, b""
-            return data
-        if self._rest:
-            await self.accepted.wait()
-            data, self._rest = self._rest, b""
-            return data
-        data = bytes(await self._inner.receive_some(max_bytes))
-        self._on_heard()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self._is_corked:
-            self._held += data
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await self._inner.send_all(data)
-
-    def cork(self) -> None:
-        """Hold what is sent from now on, for `uncork` to send at once: a system call outweighs a frame."""
-        self._is_corked = True
-
-    @property
-    def held_bytes(self) -> int:
-        return len(self._held)
-
-    async def uncork(self) -> None:
-        while self._held:  # others, such as the answer to a ping, go on being held meanwhile
-            data, self._held = self._held, bytearray()
-            await self._inner.send_all(data)
-        self._is_corked = False
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._inner.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    shared: SharedState = attrs.field(factory=SharedState)
 
 
 async def serve_socket(
@@ -140,19 +86,26 @@ async def serve_socket(
       on_open: is told of the connection once it is open, to be able to end it.
     """
     connection = Connection(upgrade.client, context)
-    prefixed = _SocketStream(upgrade, stream, connection.heard)
-    async with trio.open_nursery() as nursery:
-        with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
-            request = await wrap_server_stream(
-                nursery, prefixed, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
-            )
-            with contextlib.suppress(ConnectionClosed):  # gone before it began
-                ws = await request.accept()
-                prefixed.accepted.set()
-                handshake.deadline = math.inf
-                on_open(connection)
-                await connection.run(ws, prefixed)
-        nursery.cancel_scope.cancel()
+    prefixed = SocketStream(upgrade, stream, connection.heard, connection.unread)
+    share = Share(context.shared.sockets)
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
+                request = await wrap_server_stream(
+                    nursery, prefixed, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
+                )
+                with contextlib.suppress(ConnectionClosed):  # gone before it began
+                    ws = await request.accept()
+                    prefixed.accepted.set()
+                    handshake.deadline = math.inf
+                    on_open(connection)
+                    if not share.resize(1):  # only now, for a page is told nothing of a failed upgrade
+                        connection.end(1013, "TooManyConcurrentRequests", "too many sockets")
+                    await connection.run(ws, prefixed)
+            nursery.cancel_scope.cancel()
+    finally:
+        share.resize(0)
+        connection.unread.close()
     await trio.aclose_forcefully(stream)
 
 
@@ -164,8 +117,15 @@ class Connection:
         self._authenticator = context.authenticator
         self._clock = context.clock
         self._session = Session(
-            context.backend, client, context.make_nonce(), context.limits, doorbell=self._ring
+            context.backend,
+            client,
+            context.make_nonce(),
+            context.limits,
+            doorbell=self._ring,
+            subscriptions=context.shared.subscriptions,
         )
+        self._shared_rate = context.shared.messages
+        self.unread = Unread(context.shared.unread, self._evict)
         self._heartbeat = Heartbeat.starting(context.clock.monotonic())
         self._rate = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
         self._unsent: deque[Send | Close] = deque()
@@ -173,14 +133,19 @@ class Connection:
         self._has_work = trio.Event()  # for the writer; replaced each time it is used up
         self._has_room = trio.Event()  # for the reader, while it waits for the writer
         self._is_probing = False
+        self._lifetime = trio.CancelScope()
 
     def heard(self) -> None:
         self._heartbeat.last_heard = self._clock.monotonic()
 
-    async def run(self, ws: WebSocketConnection, stream: _SocketStream) -> None:
+    async def run(self, ws: WebSocketConnection, stream: SocketStream) -> None:
         """Serve until either side ends it."""
         self._ws = ws
         self._stream = stream
+        with self._lifetime:
+            await self._run()
+
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._write_all)
@@ -195,10 +160,15 @@ class Connection:
         self._session.invalidate()
         self._carry_out()
 
-    def end(self, code: int, reason: str) -> None:
+    def end(self, code: int, reason: str, detail: str = "") -> None:
         """Have the socket closed, after what is waiting to be sent."""
-        self._session.close(code, reason)
+        self._session.close(code, reason, detail)
         self._carry_out()
+
+    def _evict(self) -> None:
+        """Have the socket closed soon, even if the client takes nothing of what is waiting to be sent."""
+        self.end(1013, "TooManyConcurrentRequests", "its message arrives while memory for messages is short")
+        self._lifetime.deadline = trio.current_time() + GOODBYE_S_MAX
 
     # ---- reading ------------------------------------------------------------------------
 
@@ -207,8 +177,12 @@ class Connection:
         try:
             while not session.is_closed:
                 data = await self._ws.get_message()
-                if not self._rate.take(self._clock.monotonic()):
+                self.unread.take()
+                now = self._clock.monotonic()
+                if not self._rate.take(now):
                     session.close(1013, "TooManyConcurrentRequests", "too many messages per second")
+                elif not self._shared_rate.take(now):
+                    session.close(1013, "TooManyConcurrentRequests", "too many messages on all sockets")
                 else:
                     session.receive(data, self._clock.now_ns())
                 await self._carry_out_and_verify()

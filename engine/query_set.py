@@ -113,6 +113,12 @@ class QuerySet:
     _ids: set[int] = attrs.field(factory=set, init=False)  # once everything pending is applied
     _applied: dict[int, Subscription] = attrs.field(factory=dict, init=False)
 
+    @property
+    def size(self) -> int:
+        """Return the number of subscriptions, counting the changes that wait."""
+        # Removals wait too: without a limit, adding and removing would pile up.
+        return len(self._applied) + len(self._pending)
+
     def modify(self, message: ModifyQuerySet) -> bool:
         """Take in a change. False if the set would grow past its limit. Raises `OutOfContract`."""
         if message.base_version != self.received:
@@ -133,8 +139,7 @@ class QuerySet:
                 self._ids.add(change.query_id)
         self.received = message.new_version
         self._pending += message.modifications
-        # Removals wait too: without a limit, adding and removing would pile up.
-        return len(self._ids) + len(self._pending) <= self._size_max
+        return self.size <= self._size_max
 
     def apply(self, identity: Identity, is_new_identity: bool, session_key: str) -> list[int]:
         """Apply what is pending, under `identity`. Returns the ids that are gone."""
@@ -168,4 +173,5 @@ class QuerySet:
         for subscription in self._applied.values():
             subscription.close()
         self._applied.clear()
+        self._ids.clear()
         self._pending.clear()

@@ -25,6 +25,7 @@ from engine.connection import Connection, SocketContext, serve_socket
 from engine.exchange import Refused, Request, Response
 from engine.http import ByteBudget, HttpContext, serve_requests
 from engine.http_api import HttpApi
+from engine.shared_limits import SharedLimits, SharedState
 from engine.site import StaticSite
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class ServerOptions:
     instance_name: str = "tidewell"
     version: str = "unknown"
     limits: SessionLimits = attrs.field(factory=SessionLimits)
+    shared_limits: SharedLimits = attrs.field(factory=SharedLimits)
     connections_max: int = CONNECTIONS_MAX
 
 
@@ -139,7 +141,12 @@ class _Server:
             idle=set(),
         )
         self._socket_context = SocketContext(
-            backend, options.authenticator, options.clock, make_nonce, options.limits
+            backend,
+            options.authenticator,
+            options.clock,
+            make_nonce,
+            options.limits,
+            SharedState(options.shared_limits),
         )
 
     async def run(self, listeners: list[trio.SocketListener]) -> None:

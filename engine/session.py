@@ -41,6 +41,7 @@ from engine.commands import Close, Command, RunAction, RunMutation, Send, Sessio
 from engine.failures import Trouble, request_id_of, trouble_of, trouble_of_fault
 from engine.id_ranges import IdRanges
 from engine.query_set import OutOfContract, QuerySet, QuerySource, Subscription, read_call
+from engine.shared_limits import Allowance, Share
 from tidewell import protocol
 from tidewell.protocol import Ts, Uint, Version
 
@@ -74,12 +75,14 @@ class Session:
         nonce: str,
         limits: SessionLimits | None = None,
         doorbell: Callable[[], None] | None = None,
+        subscriptions: Allowance | None = None,
     ) -> None:
         """Begin a session.
 
         Args:
           nonce: names a session that does not name itself; must be unique.
           doorbell: rung by the source in place of `invalidate`, which it has to call.
+          subscriptions: those that all sessions together may have; default: as many as this one may.
         """
         self.commands: deque[Command] = deque()
         self.is_closed = False
@@ -94,6 +97,7 @@ class Session:
         self._identity_received = 0
         self._verifying: protocol.Authenticate | None = None
         self._queries = QuerySet(source, doorbell or self.invalidate, self._limits.subscriptions_max)
+        self._subscriptions = Share(subscriptions or Allowance(self._limits.subscriptions_max))
 
         self._seen = IdRanges()
         self._mutations: deque[_Request] = deque()
@@ -151,6 +155,7 @@ class Session:
         removed = self._queries.apply(
             self._grant.identity, target.identity != self._current.identity, self._session_key
         )
+        self._subscriptions.resize(self._queries.size)
         changes: list[protocol.QueryChange] = [protocol.QueryRemoved(Uint(number)) for number in removed]
         stale = self._queries.stale()
         asked = tuple(subscription for subscription in stale if subscription.watch is not None)
@@ -260,6 +265,7 @@ class Session:
         if not self.is_closed:
             self.is_closed = True
             self._queries.close()
+            self._subscriptions.resize(0)
             self._mutations.clear()
             self._held = None
             self.commands.append(Close(code, reason, detail))
@@ -275,6 +281,9 @@ class Session:
             case protocol.ModifyQuerySet():
                 if not self._queries.modify(message):
                     self.close(1013, "TooManySubscriptions", f"more than {self._limits.subscriptions_max}")
+                    return
+                if not self._subscriptions.resize(self._queries.size):
+                    self.close(1013, "SubscriptionsWorkerFullError", "too many subscriptions on all sockets")
                     return
                 self._is_dirty = True
                 self._ask_for_update()
