@@ -5,6 +5,7 @@ import { after, test } from "node:test";
 import { ConvexClient, ConvexHttpClient } from "convex/browser";
 import { anyApi, makeFunctionReference } from "convex/server";
 import { ConvexError } from "convex/values";
+import { WebSocket } from "ws";
 
 const api = anyApi.values;
 const url = process.env.TIDEWELL_URL;
@@ -141,4 +142,77 @@ test("references by name and by path reach the same function", async () => {
   const typed = makeFunctionReference("values:typed");
   assert.equal(await client.query(typed, { count: 1 }), "nobody: 1");
   assert.equal(await http.query("values:typed", { count: 1 }), "nobody: 1");
+});
+
+test("a result of more than 5 MB comes in chunks, at first and when it changes", { timeout: 60_000 }, async () => {
+  let chunks = 0;
+  class Listening extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      this.on("message", (data) => (chunks += JSON.parse(data).type === "TransitionChunk"));
+    }
+  }
+  const own = new ConvexClient(url, { webSocketConstructor: Listening, logger: false });
+  after(() => own.close());
+  const large = { texts: 12, length: 2 ** 19 };
+  const counts = [];
+  await new Promise((resolve, reject) => {
+    own.onUpdate(
+      api.long_result,
+      large,
+      ({ count, texts }) => {
+        assert.equal(texts.join("").length, 6 * 2 ** 20);
+        counts.push(count);
+        if (counts.length === 1) own.mutation(api.keep, { value: "one more" }).then(resolve, reject);
+      },
+      reject,
+    );
+  });
+  assert.deepEqual(counts, [counts[0], counts[0] + 1], "the mutation settles once its effect is shown");
+  assert.ok(chunks >= 4, `${chunks} chunks`);
+});
+
+test("a subscription that fails has the error's data, and goes on", async () => {
+  const most = await client.query(api.count_kept, {});
+  const seen = [];
+  const crowded = new Promise((resolve, reject) => {
+    client.onUpdate(
+      api.unless_crowded,
+      { most },
+      (value) => seen.push(value),
+      (error) => (error instanceof ConvexError ? resolve(error.data) : reject(error)),
+    );
+  });
+  await client.query(api.unless_crowded, { most });
+  await client.mutation(api.keep, { value: "too many" });
+  assert.deepEqual(await crowded, { code: "CROWDED", count: most + 1 });
+  assert.deepEqual(seen, [most]);
+});
+
+test("optimistic updates are shown at once and settle without flicker", async () => {
+  const own = new ConvexClient(url, { logger: false });
+  after(() => own.close());
+  const shown = [];
+  await new Promise((resolve) => {
+    own.onUpdate(api.count_kept, {}, (count) => {
+      if (count !== shown.at(-1)) shown.push(count);
+      resolve();
+    });
+  });
+  const start = shown[0];
+  const oneMore = (store) => store.setQuery(api.count_kept, {}, store.getQuery(api.count_kept, {}) + 1);
+  const keep = (value) => own.mutation(api.keep, { value }, { optimisticUpdate: oneMore });
+  for (let i = 0; i < 5; i++) {
+    const kept = keep(i);
+    assert.equal(shown.at(-1), start + i + 1, "before the server knows");
+    await kept;
+  }
+  await Promise.all([5, 6, 7, 8, 9].map(keep));
+  const refused = own.mutation(api.refuse, { data: "no" }, { optimisticUpdate: oneMore });
+  await assert.rejects(refused, ConvexError);
+  assert.deepEqual(
+    shown,
+    [...Array.from({ length: 12 }, (_, i) => start + i), start + 10],
+    "every state once, and a refused one taken back",
+  );
 });

@@ -46,3 +46,17 @@ def fail(ctx) -> None:
 @query
 def count_kept(ctx) -> int:
     return len(ctx.db.query("kept").collect())
+
+
+@query
+def long_result(ctx, texts: int, length: int) -> dict:
+    """As large as it is wanted to be, and new with every kept value."""
+    return {"count": len(ctx.db.query("kept").collect()), "texts": ["x" * length for _ in range(texts)]}
+
+
+@query
+def unless_crowded(ctx, most: int) -> int:
+    count = len(ctx.db.query("kept").collect())
+    if count > most:
+        raise AppError({"code": "CROWDED", "count": count})
+    return count
