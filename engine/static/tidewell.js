@@ -17,6 +17,7 @@
  * - When `await client.mutation(...)` returns, every subscription already shows its effect.
  * - An action may have run or not when the connection breaks, so it is never sent twice; its
  *   promise is rejected with a `ConnectionError`.
+ * - What is called after `setAuth` waits for the user's token, and is sent behind it.
  *
  * The reference is docs/browser-client.md.
  */
@@ -28,6 +29,10 @@ const RETRY_BASE_LOCAL_MS = 100; // our own decision to reconnect: no server ask
 const RETRY_LONGEST_MS = 16_000;
 const CLOSE_TRY_AGAIN_LATER = 1013;
 const FIELD_NAME_LONGEST = 1024;
+const FRESH_TOKENS_TRIED_MAX = 2; // after a refusal, before the client goes on as nobody
+const TOKEN_LEEWAY_S = 10; // a token is renewed this long before it expires
+const TOKEN_LIFETIME_S_MIN = 2; // one that lives no longer is not renewed ahead
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 // ---------------------------------------------------------------------------- errors
 
@@ -207,6 +212,24 @@ function readError(path, details, message) {
   return new AppError(path, details, decodeValue(message.errorData, "errorData"));
 }
 
+/** When to renew a token that was handed out now, in ms since the epoch; Infinity if it does not say. */
+function timeToRenew(token) {
+  let claims = {};
+  try {
+    const bytes = fromBase64(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    claims = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    // not a token of the usual form; whether it is good is for the server to say
+  }
+  // Only the difference counts, for the clock of this machine may be wrong.
+  const lifetime = claims.exp - claims.iat;
+  if (!(lifetime > TOKEN_LIFETIME_S_MIN)) {
+    console.error("the token does not say how long it lives (iat, exp), or not long; it is renewed only when refused");
+    return Infinity;
+  }
+  return Date.now() + Math.max(lifetime - TOKEN_LEEWAY_S, lifetime / 2) * 1000;
+}
+
 /** Report what a listener threw without letting it disturb the others. */
 function guarded(call) {
   try {
@@ -264,10 +287,15 @@ export class TidewellClient {
   #status = "connecting";
   #statusListeners = new Set();
   #retryTimer;
+  #auth = null; // how the user is signed in; another object after each setAuth
+  #isHeld = false; // nothing but `Connect` is sent until the application has given a token
 
   // For the life of one socket.
   #socket = null; // null while waiting to reconnect and after close()
   #isOpen = false;
+  #hasQuerySet = false; // whether the first ModifyQuerySet is out
+  #identity = 0; // version of the last Authenticate sent
+  #tokenSent = null; // in it
   #version = FIRST_VERSION; // end of the last transition applied
   #querySet = 0; // version of the last ModifyQuerySet sent
   #changes = []; // modifications not sent yet; those of one turn go out together
@@ -344,6 +372,37 @@ export class TidewellClient {
     return this.#request("Action", path, args);
   }
 
+  /**
+   * Sign a user in, in place of the one before. What is called from now on runs as that user.
+   *
+   * @param {(options: {forceRefreshToken: boolean}) => Promise<string | null | undefined>} fetchToken
+   *   gives an ID token, a fresh one if that is asked for; nothing if nobody is signed in
+   * @param {(isAuthenticated: boolean) => void} [onChange] is told what the server thinks of it
+   */
+  setAuth(fetchToken, onChange = () => {}) {
+    this.#mustBeOpenToUse();
+    this.#forgetAuth();
+    this.#auth = {
+      fetchToken,
+      onChange,
+      reported: undefined,
+      token: null,
+      isFresh: false, // whether the token was asked for with forceRefreshToken
+      renewAt: Infinity,
+      renewTimer: undefined,
+      fetchCount: 0, // the answer to an earlier question is not listened to
+      refusals: 0, // since the last token that was accepted
+    };
+    this.#fetchTokenFirst(this.#auth, false);
+  }
+
+  /** Sign the user out. What is called from now on runs as nobody. */
+  clearAuth() {
+    this.#mustBeOpenToUse();
+    this.#forgetAuth();
+    this.#release();
+  }
+
   /** Disconnect for good. Calls that wait for an answer are rejected, listeners hear no more. */
   close() {
     this.#end(new ConnectionError("the client was closed"));
@@ -388,13 +447,13 @@ export class TidewellClient {
   }
 
   #change(modification) {
-    if (!this.#isOpen) return; // the next socket begins with everything that is watched then
+    if (!this.#hasQuerySet) return; // which begins with everything that is watched then
     this.#changes.push(modification);
     if (this.#changes.length === 1) queueMicrotask(() => this.#sendChanges());
   }
 
   #sendChanges() {
-    if (!this.#isOpen || this.#changes.length === 0) return;
+    if (!this.#isOpen || this.#isHeld || this.#changes.length === 0) return;
     this.#sendQuerySet(this.#changes.splice(0));
   }
 
@@ -444,9 +503,116 @@ export class TidewellClient {
   }
 
   #sendRequest(request) {
-    if (!this.#isOpen || request === undefined) return;
+    if (!this.#isOpen || this.#isHeld || request === undefined) return;
     request.socket = this.#socket;
     this.#send(request.message);
+  }
+
+  // ------------------------------------------------------------------ signing in
+
+  #forgetAuth() {
+    clearTimeout(this.#auth?.renewTimer);
+    this.#auth = null;
+  }
+
+  /** Get a token before anything else is sent: what waits is to run as its user. */
+  async #fetchTokenFirst(auth, isForced) {
+    this.#isHeld = true;
+    if (await this.#fetchToken(auth, isForced)) this.#release();
+  }
+
+  /** Get a fresh token while the present one is good. */
+  async #renewToken(auth) {
+    if (!(await this.#fetchToken(auth, true)) || !this.#isOpen || this.#isHeld) return;
+    if (auth.token === this.#tokenSent) this.#planRenewal(auth);
+    else this.#authenticate();
+  }
+
+  /** Ask the application, twice if need be. False if the answer is of no interest any more. */
+  async #fetchToken(auth, isForced) {
+    clearTimeout(auth.renewTimer);
+    const fetch = ++auth.fetchCount;
+    let token = null;
+    for (const forceRefreshToken of [isForced, true]) {
+      try {
+        token = (await auth.fetchToken({ forceRefreshToken })) || null;
+      } catch (error) {
+        console.error(error);
+      }
+      if (this.#auth !== auth || auth.fetchCount !== fetch) return false;
+      auth.isFresh = forceRefreshToken;
+      if (token !== null) break;
+    }
+    auth.token = token;
+    auth.renewAt = token === null || !auth.isFresh ? Infinity : timeToRenew(token);
+    if (token === null) this.#reportAuth(auth, false);
+    return true;
+  }
+
+  #authenticate() {
+    const token = this.#auth?.token ?? null;
+    if (!this.#isOpen || token === this.#tokenSent) return;
+    this.#tokenSent = token;
+    const baseVersion = this.#identity++;
+    if (token === null) this.#send({ type: "Authenticate", baseVersion, tokenType: "None" });
+    else this.#send({ type: "Authenticate", baseVersion, tokenType: "User", value: token });
+  }
+
+  /** Send who the user is, and then all that was held back. */
+  #release() {
+    this.#isHeld = false;
+    if (!this.#isOpen) return;
+    this.#authenticate();
+    if (this.#hasQuerySet) this.#sendChanges();
+    else this.#sendQuerySet([...this.#queries.values()].map(addition));
+    this.#hasQuerySet = true;
+    for (const request of this.#requests.values()) {
+      if (request.answer === null && request.socket !== this.#socket) this.#sendRequest(request);
+    }
+  }
+
+  /** The server has accepted the token. */
+  #noteAccepted() {
+    const auth = this.#auth;
+    if (auth === null || auth.token === null || auth.token !== this.#tokenSent) return;
+    auth.refusals = 0;
+    this.#reportAuth(auth, true);
+    if (this.#auth !== auth) return; // by what the listener did
+    // The first token may be an old one out of a cache, near its end.
+    if (auth.isFresh) this.#planRenewal(auth);
+    else this.#renewToken(auth);
+  }
+
+  #planRenewal(auth) {
+    clearTimeout(auth.renewTimer);
+    if (auth.renewAt === Infinity) return;
+    const delay = Math.min(Math.max(auth.renewAt - Date.now(), 0), TIMER_MS_MAX);
+    auth.renewTimer = setTimeout(() => this.#renewToken(auth), delay);
+  }
+
+  /** A token was refused, or has expired in use. The server closes the socket after saying so. */
+  #applyAuthError({ error, baseVersion, authUpdateAttempted }) {
+    const auth = this.#auth;
+    // Not about the token that we have now, but one before it.
+    const isOld = authUpdateAttempted ? baseVersion + 1 < this.#identity : this.#version.identity < this.#identity;
+    const isAboutToken = auth !== null && auth.token !== null && !this.#isHeld && !isOld;
+    this.#reconnect("AuthError", RETRY_BASE_LOCAL_MS);
+    if (!isAboutToken) return;
+    if (authUpdateAttempted && ++auth.refusals > FRESH_TOKENS_TRIED_MAX) {
+      console.error(`the server refuses the tokens: ${error}`);
+      clearTimeout(auth.renewTimer);
+      auth.fetchCount++;
+      auth.token = null;
+      this.#reportAuth(auth, false);
+    } else {
+      this.#fetchTokenFirst(auth, true);
+    }
+  }
+
+  #reportAuth(auth, isAuthenticated) {
+    if (auth.reported === isAuthenticated) return;
+    auth.reported = isAuthenticated;
+    guarded(() => auth.onChange(isAuthenticated));
   }
 
   // ------------------------------------------------------------------ messages from the server
@@ -459,6 +625,8 @@ export class TidewellClient {
       case "MutationResponse":
       case "ActionResponse":
         return this.#applyResponse(message);
+      case "AuthError":
+        return this.#applyAuthError(message);
       case "Ping":
         return;
       case "FatalError":
@@ -490,6 +658,7 @@ export class TidewellClient {
     this.#show(); // before the promises: who awaits a mutation sees its effect
     for (const { resolve, answer } of visible) resolve(answer.value);
     this.#noteCaughtUp();
+    if (endVersion.identity > startVersion.identity && endVersion.identity === this.#identity) this.#noteAccepted();
   }
 
   #checkedEnd(start, end) {
@@ -498,7 +667,11 @@ export class TidewellClient {
       throw new ProtocolError(`a transition from ${JSON.stringify(start)} cannot follow ${JSON.stringify(now)}`);
     }
     const ts = readTimestamp(end.ts);
-    const isPossible = end.querySet >= now.querySet && end.querySet <= this.#querySet && end.identity === now.identity;
+    const isPossible =
+      end.querySet >= now.querySet &&
+      end.querySet <= this.#querySet &&
+      end.identity >= now.identity &&
+      end.identity <= this.#identity;
     if (!isPossible || ts < readTimestamp(now.ts)) {
       throw new ProtocolError(`a transition from ${JSON.stringify(start)} cannot end at ${JSON.stringify(end)}`);
     }
@@ -551,6 +724,9 @@ export class TidewellClient {
     this.#isOpen = true;
     this.#version = FIRST_VERSION;
     this.#querySet = 0;
+    this.#hasQuerySet = false;
+    this.#identity = 0;
+    this.#tokenSent = null;
     this.#changes = [];
     const hello = {
       type: "Connect",
@@ -562,8 +738,7 @@ export class TidewellClient {
     if (this.#maxTs > 0n) hello.maxObservedTimestamp = writeTimestamp(this.#maxTs);
     this.#send(hello);
     for (const query of this.#queries.values()) query.isFresh = false;
-    this.#sendQuerySet([...this.#queries.values()].map(addition));
-    for (const request of this.#requests.values()) if (request.answer === null) this.#sendRequest(request);
+    if (!this.#isHeld) this.#release();
     this.#setStatus("connected");
   }
 
@@ -610,14 +785,17 @@ export class TidewellClient {
     const socket = this.#socket;
     this.#socket = null;
     this.#isOpen = false;
+    this.#hasQuerySet = false;
     clearTimeout(this.#inactivityTimer);
     socket?.close();
   }
 
-  /** A socket has caught up when all that an earlier one left open is answered. */
+  /** A socket has caught up when all that an earlier one left open is answered, and the token accepted. */
   #noteCaughtUp() {
     if (this.#retries === 0) return;
     const isWaiting =
+      this.#isHeld ||
+      this.#version.identity !== this.#identity ||
       [...this.#queries.values()].some((query) => !query.isFresh) ||
       [...this.#requests.values()].some((request) => request.answer === null);
     if (!isWaiting) this.#retries = 0;
@@ -633,6 +811,7 @@ export class TidewellClient {
     if (this.#status === "closed") return;
     clearTimeout(this.#retryTimer);
     globalThis.removeEventListener?.("online", this.#retryNow);
+    this.#forgetAuth();
     this.#dropSocket();
     for (const { reject } of this.#requests.values()) reject(error);
     this.#requests.clear();

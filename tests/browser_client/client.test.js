@@ -1,52 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { WebSocket } from "ws";
 import { AppError, ConnectionError, FunctionError, TidewellClient } from "../../engine/static/tidewell.js";
-import { FakeTimers } from "./fake_timers.js";
-import { failed, ScriptedServer, timestamp, updated } from "./scripted_server.js";
+import { failed, timestamp, updated } from "./scripted_server.js";
+import { reached, recorder, withClient } from "./with_client.js";
 
 const SERVER_ERROR = "[Request ID: 3f9c21ab77d0e412] Server Error\n";
-
-/**
- * A server and a client of it, given to `body` and ended after it. Timers run when the test
- * says `tick(ms)`, and back-off is without chance: the middle of the jitter, a factor of 1.
- */
-function withClient(name, body) {
-  test(name, async (t) => {
-    const server = await ScriptedServer.start();
-    t.mock.method(console, "error", () => {});
-    t.mock.method(Math, "random", () => 0.5);
-    const timers = new FakeTimers();
-    const { tick } = timers;
-    timers.install();
-    const logged = [];
-    const client = new TidewellClient(server.address, { WebSocket, onLog: (path, line) => logged.push([path, line]) });
-    try {
-      await body({ server, client, logged, tick });
-    } finally {
-      client.close();
-      server.stop();
-      timers.uninstall();
-    }
-  });
-}
-
-/** A listener that records what it is told, and lets the test wait for the next thing told. */
-function recorder() {
-  const told = [];
-  const waiting = [];
-  const next = () => new Promise((resolve) => waiting.push(resolve));
-  const record = (entry) => {
-    told.push(entry);
-    waiting.shift()?.(entry);
-  };
-  return { told, next, onValue: record, onError: record };
-}
-
-const reached = (client, wanted) =>
-  new Promise((resolve) => {
-    const stop = client.onStatus((status) => status === wanted && queueMicrotask(() => (stop(), resolve())));
-  });
 
 withClient("a client introduces itself and asks for everything watched in one message", async ({ server, client }) => {
   const list = recorder();

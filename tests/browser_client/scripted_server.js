@@ -55,8 +55,8 @@ class Connection {
     this.#socket.send(JSON.stringify(message));
   }
 
-  transition(ts, modifications = [], querySet = this.#version.querySet) {
-    const endVersion = { querySet, identity: 0, ts: timestamp(ts) };
+  transition(ts, modifications = [], querySet = this.#version.querySet, identity = this.#version.identity) {
+    const endVersion = { querySet, identity, ts: timestamp(ts) };
     this.send({ type: "Transition", startVersion: this.#version, endVersion, modifications });
     this.#version = endVersion;
   }
@@ -67,6 +67,12 @@ class Connection {
 
   refused(type, requestId, result, rest = {}) {
     this.send({ type, requestId, success: false, result, ts: null, logLines: [], ...rest });
+  }
+
+  /** Refuse the token of an `Authenticate`, or say that it has expired, and close as the protocol asks. */
+  async refuseToken(baseVersion, authUpdateAttempted) {
+    this.send({ type: "AuthError", error: "the token is no good", baseVersion, authUpdateAttempted });
+    await this.close();
   }
 
   async close(code, reason) {

@@ -39,6 +39,24 @@ def touch(ctx, name: str):
 def touches(ctx, name: str) -> int:
     return len([row for row in ctx.db.query("touches").collect() if row["name"] == name])
 """
+PAGE = """
+<!doctype html>
+<title>Who is it?</title>
+<p id="who"></p>
+<p id="auth"></p>
+<script type="module">
+  import { TidewellClient } from "/tidewell.js";
+
+  const show = (id, text) => (document.getElementById(id).textContent = text);
+  window.client = new TidewellClient(location.origin);
+  client.subscribe("me:who", {}, (identity) => show("who", identity?.subject ?? "nobody"));
+  window.signIn = () =>
+    client.setAuth(
+      ({ forceRefreshToken }) => fetchToken(forceRefreshToken),
+      (isAuthenticated) => show("auth", isAuthenticated),
+    );
+</script>
+"""
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEYS = {"keys": [{**json.loads(ECAlgorithm.to_jwk(PRIVATE.public_key())), "kid": "test"}]}
 PROVIDER = {
@@ -92,6 +110,10 @@ def token(issuer: str, subject: str) -> str:
     return jwt.encode(claims, PRIVATE, "ES256", {"kid": "test"})
 
 
+def signing_key() -> str:
+    return PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def who(server: Server, bearer: str) -> tuple[int, Any]:
     """The status and the identity, or the error code, of a call with a token."""
     body = json.dumps({"path": "me:who", "args": {}, "format": "json"}).encode()
@@ -109,8 +131,26 @@ def test_npm_client_signs_users_in(
     app: Path, issuer: str, serve: Callable[..., Server], run_node_tests: Callable[..., None]
 ) -> None:
     server = serve(app)
-    pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    run_node_tests("auth.test.js", TIDEWELL_URL=server.url, ISSUER=issuer, SIGNING_KEY=pem)
+    run_node_tests("auth.test.js", TIDEWELL_URL=server.url, ISSUER=issuer, SIGNING_KEY=signing_key())
+
+
+def test_page_without_a_build_step_signs_users_in(
+    app: Path,
+    issuer: str,
+    serve: Callable[..., Server],
+    run_node_tests: Callable[..., None],
+    chromium: str,
+) -> None:
+    (app.parent / "page").mkdir()
+    (app.parent / "page" / "index.html").write_text(PAGE)
+    server = serve(app)
+    run_node_tests(
+        "page_auth.test.js",
+        TIDEWELL_URL=server.url,
+        ISSUER=issuer,
+        SIGNING_KEY=signing_key(),
+        CHROMIUM=chromium,
+    )
 
 
 def test_declaration_is_pushed_on_save_and_a_wrong_one_changes_nothing(
