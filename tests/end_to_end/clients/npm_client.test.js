@@ -19,7 +19,7 @@ const VALUES = {
   numbers: [0, 1, -1.5, 1e300, 2 ** 53, Number.MIN_VALUE],
   "numbers that JSON lacks": [NaN, Infinity, -Infinity, -0],
   integers: [0n, -1n, 2n ** 63n - 1n, -(2n ** 63n)],
-  strings: ["", "é😀\u0000\n\"\\"],
+  strings: ["", 'é😀\u0000\n"\\'],
   bytes: new Uint8Array([0, 255, 1]).buffer,
   nested: { a: [{ b: [] }, {}], "a name with spaces": 1 },
 };
@@ -104,7 +104,10 @@ for (const [how, { query, mutation, action }] of Object.entries(transports)) {
   });
 
   test(`a function called as another kind says which it is, ${how}`, async () => {
-    await assert.rejects(query(api.keep, { value: 1 }), /Trying to execute values:keep as Query, but it is defined as Mutation/i);
+    await assert.rejects(
+      query(api.keep, { value: 1 }),
+      /Trying to execute values:keep as Query, but it is defined as Mutation/i,
+    );
   });
 }
 
@@ -113,7 +116,10 @@ test("a subscription shows every state that its own client waited for", async ()
   const seen = watchUntil(api.count_kept, {}, (count) => count === start + 3);
   for (let i = 0; i < 3; i++) await client.mutation(api.keep, { value: i });
   const counts = await seen;
-  assert.deepEqual(counts, [...counts].sort((a, b) => a - b));
+  assert.deepEqual(
+    counts,
+    [...counts].sort((a, b) => a - b),
+  );
 });
 
 test("a mutation over HTTP reaches the subscriptions of sockets", async () => {
