@@ -25,9 +25,9 @@ def test_every_line_of_the_checklist_has_a_test() -> None:
     assert all(table.values())
 
 
-def test_every_test_of_the_table_exists() -> None:
+def test_every_test_that_is_named_exists() -> None:
     sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     defined = set(re.findall(r"^(?:async )?def (test_\w+)", "\n".join(sources), re.MULTILINE))
     defined |= set(re.findall(r"^(Test\w+) =", "\n".join(sources), re.MULTILINE))
-    named = {name for names in rows().values() for name in names}
+    named = set(re.findall(r"`((?:test_|Test)\w+)`", TABLE.read_text()))
     assert named <= defined, sorted(named - defined)
