@@ -267,6 +267,127 @@ class LocalResults {
   }
 }
 
+// ---------------------------------------------------------------------------- lists that grow
+
+let listCount = 0; // in the arguments of each, so that two lists have pages of their own
+
+/**
+ * Pages that are watched one by one and shown as one list. The server keeps the ends of each
+ * where they were first, so the next begins there for good, whatever is inserted and removed.
+ */
+class GrowingList {
+  #client;
+  #call; // {path, args, pageSize, onChange, onError}
+  #id;
+  #pages = [];
+  #isAboutToTell = false;
+  #isStopped = false;
+
+  constructor(client, call) {
+    this.#client = client;
+    this.#call = call;
+    this.#startOver();
+  }
+
+  /** Watch one page more. False if there is none, or the last one has not come yet. */
+  loadMore = () => {
+    const last = this.#pages.at(-1);
+    if (this.#isStopped || !isShown(last) || last.result.isDone) return false;
+    this.#pages.push(this.#watch(last.result.continueCursor));
+    this.#tellSoon();
+    return true;
+  };
+
+  stop = () => {
+    this.#isStopped = true;
+    this.#drop();
+  };
+
+  #startOver() {
+    this.#drop();
+    this.#id = listCount++; // fresh queries, whose ends are not fixed yet
+    this.#pages = [this.#watch(null)];
+  }
+
+  #drop() {
+    for (const page of this.#pages.splice(0)) for (const { stop } of [page, ...(page.halves ?? [])]) stop();
+  }
+
+  #watch(cursor, endCursor) {
+    const { path, args, pageSize } = this.#call;
+    const paginationOpts = { numItems: pageSize, cursor, endCursor, id: this.#id };
+    const page = { cursor, result: null, halves: null, stop: undefined };
+    page.stop = this.#client.subscribe(
+      path,
+      { ...args, paginationOpts },
+      (value) => this.#take(page, value),
+      (error) => this.#fail(page, error),
+    );
+    return page;
+  }
+
+  #take(page, value) {
+    if (!Array.isArray(value?.page) || typeof value.isDone !== "boolean" || typeof value.continueCursor !== "string") {
+      return this.#call.onError(new TypeError(`${this.#call.path} does not return a page`));
+    }
+    page.result = value;
+    this.#tellSoon();
+  }
+
+  #fail(page, error) {
+    // A page that has no end and no beginning of ours cannot be mended by asking again.
+    const isOurs = page.cursor !== null || page.result !== null;
+    if (!isOurs || !isInvalidCursor(error)) return this.#call.onError(error);
+    this.#startOver();
+    this.#tellSoon();
+  }
+
+  /** Tell of all pages at once: a transition may change several, and calls their listeners in turn. */
+  #tellSoon() {
+    if (this.#isAboutToTell) return;
+    this.#isAboutToTell = true;
+    queueMicrotask(() => {
+      this.#isAboutToTell = false;
+      if (this.#isStopped) return;
+      this.#split();
+      guarded(() => this.#call.onChange(this.#list()));
+    });
+  }
+
+  /** Cut pages that have grown too large in two, which replace them when both have come. */
+  #split() {
+    this.#pages = this.#pages.flatMap((page) => {
+      if (page.halves === null || page.halves.some(({ result }) => result === null)) return [page];
+      page.stop();
+      return page.halves;
+    });
+    for (const page of this.#pages) {
+      if (page.result === null || page.halves !== null) continue;
+      const { splitCursor, continueCursor, pageStatus, page: items } = page.result;
+      if (splitCursor && (pageStatus || items.length > 2 * this.#call.pageSize)) {
+        page.halves = [this.#watch(page.cursor, splitCursor), this.#watch(splitCursor, continueCursor)];
+      }
+    }
+  }
+
+  #list() {
+    const missing = this.#pages.findIndex((page) => !isShown(page));
+    const shown = missing < 0 ? this.#pages : this.#pages.slice(0, missing);
+    const items = shown.flatMap(({ result }) => result.page);
+    if (missing >= 0) return { items, status: this.#pages[0].result === null ? "loading" : "loadingMore" };
+    return { items, status: this.#pages.at(-1).result.isDone ? "done" : "more" };
+  }
+}
+
+/** A page that must be split is not whole, and not shown before it is. */
+function isShown({ result }) {
+  return result !== null && result.pageStatus !== "SplitRequired";
+}
+
+function isInvalidCursor(error) {
+  return error.data?.paginationError === "InvalidCursor" || error.details.includes("InvalidCursor");
+}
+
 // ---------------------------------------------------------------------------- client
 
 export class TidewellClient {
@@ -370,6 +491,21 @@ export class TidewellClient {
   /** Run an action at most once; rejected with a `ConnectionError` when nobody can tell. */
   action(path, args = {}) {
     return this.#request("Action", path, args);
+  }
+
+  /**
+   * Watch a paginated query as one list that grows page by page.
+   *
+   * @param {string} path of a query that takes `paginationOpts` beside `args`
+   * @param {object} args
+   * @param {{pageSize: number}} options how many items a page begins with
+   * @param {(list: {items: any[], status: "loading" | "loadingMore" | "more" | "done"}) => void} onChange
+   * @param {(error: Error) => void} [onError] default: log the error
+   * @returns {{loadMore: () => boolean, stop: () => void}}
+   */
+  paginate(path, args, { pageSize }, onChange, onError = (error) => console.error(error)) {
+    if (!(pageSize >= 1)) throw new TypeError(`pageSize: expected a number of 1 or more, not ${pageSize}`);
+    return new GrowingList(this, { path, args, pageSize, onChange, onError });
   }
 
   /**
