@@ -146,7 +146,9 @@ async def test_hostile_frames_cost_the_worker_and_nothing_else() -> None:
     async with native_pool() as pool:
         for name, data in HOSTILE.items():
             kind = await outcome_of(pool, "write_raw_and_wait", data)
-            assert kind == "protocol", (name, kind)
+            # A worker told to write a huge frame may run out of its own memory before all of it is out.
+            own_end = {"memory"} if len(data) > 2**20 else set()
+            assert kind in {"protocol"} | own_end, (name, kind)
             assert await outcome_of(pool, "facts", None) == "answered", name
 
 
