@@ -317,9 +317,10 @@ class Queries:
         entry.is_expired = False
         entry.expires_at = self._clock.monotonic() + CLOCK_READ_EXPIRY_S if run.clock_read else None
         entry.size_bytes = len(run.outcome.value_json) + len(entry.key.args) + _ENTRY_OVERHEAD_BYTES
-        overtaken_at = entry.switched_at or self._overtaken_at(run, head)
-        if overtaken_at is not None:
-            entry.stale_since = overtaken_at
+        # Other code, or a commit that wrote what was read: whichever came first.
+        ends = [ts for ts in (entry.switched_at, self._overtaken_at(run, head)) if ts is not None]
+        if ends:
+            entry.stale_since = min(ends)
             self._ring(entry)
         elif run.reads is not None:
             entry.reads = run.reads

@@ -246,6 +246,23 @@ async def test_other_code_ends_every_outcome() -> None:
     assert len(world.ran) == 2
 
 
+async def test_a_commit_before_other_code_ends_an_outcome_that_was_under_way_for_both() -> None:
+    world = World()
+    world.commit(a=1)
+    before = world.head
+
+    def overtake(_: int) -> None:
+        world.before_run = None
+        world.commit(a=2)
+        world.head += 10
+        world.queries.switch_code(world.head)
+
+    world.before_run = overtake
+    watch = world.queries.watch(call("a"), None, lambda: None)
+    assert (await world.queries.evaluate([watch], before))[0].value == [1]
+    assert (await world.queries.evaluate([watch], before + 10))[0].value == [2]
+
+
 async def test_unwatched_results_stay_within_the_cache_bound() -> None:
     world = World()
     world.queries = Queries(world.run, world.log, lambda: world.head, world.clock, cache_bytes_max=5000)
