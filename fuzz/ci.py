@@ -14,27 +14,47 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import click
 
 from fuzz import canaries
-from fuzz.canaries import CANARIES, hunt
+from fuzz.canaries import CANARIES, Canary, Found, hunt
 from fuzz.simulation import Plan, Result, describe, run_seed
+from fuzz.watchdog import HANG_S, watched
 
 SWARM: Plan = Plan()
+
+
+def _run_watched(seed: int) -> Result:
+    with watched():
+        return run_seed(seed, SWARM)
+
+
+def _hunt_watched(canary: Canary) -> Found:
+    with watched():
+        return hunt(canary)
 
 
 def _swarm(pool: ProcessPoolExecutor, first: int, jobs: int, end: float) -> Iterator[Result]:
     """Run seeds from `first` on until the time is up; yield each result as it comes."""
     seed = first
-    running: set[Future[Result]] = set()
+    running: dict[Future[Result], int] = {}
     while running or time.monotonic() < end:
         while len(running) < jobs and time.monotonic() < end:
-            running.add(pool.submit(run_seed, seed, SWARM))
+            running[pool.submit(_run_watched, seed)] = seed
             seed += 1
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            yield future.result()
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                under_way = ", ".join(map(str, sorted(running.values())))
+                raise click.ClickException(
+                    f"a process hung for {HANG_S:.0f} s or crashed (its traceback is above); under way were "
+                    f"the seeds {under_way}: python -m fuzz.simulation --seed SEED --faults swarm"
+                ) from None
+            del running[future]
 
 
 @click.command()
@@ -48,7 +68,7 @@ def main(seconds: float, first: int | None, jobs: int) -> None:
         first = random.SystemRandom().randrange(10**9)
     is_good = True
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for found in pool.map(hunt, CANARIES):
+        for found in pool.map(_hunt_watched, CANARIES):
             is_good = is_good and found.problem is not None
             print(canaries.describe(found), flush=True)
         canaries_s = time.monotonic() - started

@@ -30,6 +30,7 @@ from fuzz.faults import MIXES, Faults, draw_mix
 from fuzz.history import Trace
 from fuzz.judge import judge
 from fuzz.plants import NO_PLANT, Plant
+from fuzz.watchdog import watched
 from fuzz.workloads import WORKLOADS
 from fuzz.world import World
 
@@ -116,11 +117,16 @@ def run_seeds(seeds: range, plan: Plan, jobs: int) -> Iterator[Result]:
     """Run all seeds, `jobs` at a time; yield results in the order of the seeds."""
     if jobs == 1:
         for seed in seeds:
-            yield run_seed(seed, plan)
+            yield _run_watched(seed, plan)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        yield from pool.map(run_seed, seeds, [plan] * len(seeds))
+        yield from pool.map(_run_watched, seeds, [plan] * len(seeds))
+
+
+def _run_watched(seed: int, plan: Plan) -> Result:
+    with watched():
+        return run_seed(seed, plan)
 
 
 def describe(result: Result, plan: Plan) -> str:
@@ -165,7 +171,8 @@ def main(
     """Run simulations; end with status 1 if one of them finds something."""
     plan = Plan(workload, "swarm" if swarm else faults, duration, clients)
     if seed is not None:
-        result = run_seed(seed, plan, trace_path=trace)
+        with watched():
+            result = run_seed(seed, plan, trace_path=trace)
         print(describe(result, plan))
         for what, count in sorted(result.counts.items()):
             print(f"  {count:6} {what}")
