@@ -9,10 +9,10 @@ the project but `tidewell`'s values. From the bottom up:
     catalog, catalog_rows     tables, indexes, schema, and their versions
     read_set, write_log       what was read, what was written, and whether they meet
     commits, commit_log       what a commit is, and the record of it
-    scan, snapshot            reading as of a timestamp
+    scan, snapshot, versions  reading as of a timestamp
     buffer, transaction       writes over a snapshot
     apply, accepted, store    writing commits; judging them before; the writer of a folder
-    reader                    a worker's side
+    reader, shared            a worker's side; that of tools in other processes
     backfill, retention       filling new indexes; forgetting old versions
     verify, backup, transfer  checking a file; copying it; moving documents in and out
 
@@ -66,11 +66,13 @@ from storage.read_set import IndexKey, ReadSet
 from storage.reader import SnapshotReader
 from storage.report import Report
 from storage.retention import RetentionPolicy, RetentionStep
+from storage.shared import SharedStore
 from storage.snapshot import Readable, Snapshot
 from storage.store import Store
 from storage.transaction import IdCollision, Transaction, Usage
 from storage.transfer import InvalidExport, TransferReport, export_store, import_store
 from storage.verify import verify
+from storage.versions import Version
 from storage.write_log import Conflict, Entry, WriteLog
 
 __all__ = [
@@ -107,6 +109,7 @@ __all__ = [
     "Report",
     "RetentionPolicy",
     "RetentionStep",
+    "SharedStore",
     "Snapshot",
     "SnapshotReader",
     "Store",
@@ -122,6 +125,7 @@ __all__ = [
     "TransferReport",
     "UniqueConflict",
     "Usage",
+    "Version",
     "WriteLog",
     "WriteSet",
     "backup",

@@ -163,6 +163,17 @@ def read_rows(view: View, after: Timestamp, until: Timestamp) -> Iterator[tuple[
                 yield ts, data
 
 
+def read_rows_backwards(view: View, until: Timestamp) -> Iterator[tuple[Timestamp, bytes]]:
+    """Yield (ts, stored bytes) of the rows with ts <= until, newest first."""
+    if until < 0:
+        return
+    with view.cursor(view.dbs.log) as cursor:
+        found = cursor.prev() if cursor.set_range(pack_ts(until + 1)) else cursor.last()
+        if found:
+            for key, data in cursor.iterprev():
+                yield read_ts(key), data
+
+
 def read_changes(view: View, after: Timestamp, commits_max: int) -> dict[int, set[bytes]] | None:
     """Return the ids written after `after` by table; None if by more than `commits_max` commits."""
     changed: dict[int, set[bytes]] = {}

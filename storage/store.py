@@ -47,27 +47,13 @@ from storage.retention import RetentionPolicy, RetentionStep
 from storage.scan import version_rows
 from storage.snapshot import Snapshot
 from storage.state import State
+from storage.versions import Version
 from tidewell.ids import decode_id
-from tidewell.values import Value, unpack_trusted
 
 _T = TypeVar("_T")
 
 _FORMAT_KEY = b"format"
 _LOG_BATCH = 256  # log rows read under one view
-
-
-@attrs.frozen
-class Version:
-    """A document as it was from one commit until another."""
-
-    ts: Timestamp
-    until: Timestamp | None  # None while current
-    body: bytes
-
-    @property
-    def document(self) -> dict[str, Value]:
-        value: dict[str, Value] = unpack_trusted(self.body)
-        return value
 
 
 @attrs.define(eq=False)
