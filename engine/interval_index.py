@@ -5,7 +5,7 @@ keys of an interval all begin with what its two ends have in common, so an
 interval is filed under that common prefix, and a lookup tries the key's prefixes
 of the lengths that occur: nearly all real intervals are one document or one
 equality, and are found by that hash alone. Intervals that share a prefix stand in
-a sorted list by their start.
+one tree, so wide ranges that overlap cost no more than those that hold the key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import attrs
-from sortedcontainers import SortedDict
+
+from engine.interval_tree import IntervalTree
 
 Owner = TypeVar("Owner")
 
@@ -24,7 +25,7 @@ Owner = TypeVar("Owner")
 class IntervalIndex(Generic[Owner]):
     """A multiset of (index id, start, end) -> owners."""
 
-    _buckets: dict[tuple[int, bytes], SortedDict] = attrs.field(factory=dict, init=False)
+    _trees: dict[tuple[int, bytes], IntervalTree[Owner]] = attrs.field(factory=dict, init=False)
     _lengths: dict[int, Counter[int]] = attrs.field(
         factory=dict, init=False
     )  # prefix lengths in use, per index
@@ -33,28 +34,20 @@ class IntervalIndex(Generic[Owner]):
         """Register `owner` for keys in [start, end). Registering twice is the same as once."""
         assert start < end, (start, end)
         prefix = _common_prefix(start, end)
-        bucket = self._buckets.get((index_id, prefix))
-        if bucket is None:
-            bucket = self._buckets[index_id, prefix] = SortedDict()
+        tree = self._trees.get((index_id, prefix))
+        if tree is None:
+            tree = self._trees[index_id, prefix] = IntervalTree()
             self._lengths.setdefault(index_id, Counter())[len(prefix)] += 1
-        bucket.setdefault(start, {}).setdefault(end, {})[owner] = None  # in a reproducible order
+        tree.add(start, end, owner)
 
     def discard(self, index_id: int, start: bytes, end: bytes, owner: Owner) -> None:
         """Take back an `add`. Raises `KeyError` for what was not added."""
         prefix = _common_prefix(start, end)
-        bucket = self._buckets[index_id, prefix]
-        ends = bucket[start]
-        owners = ends[end]
-        del owners[owner]
-        if owners:
+        tree = self._trees[index_id, prefix]
+        tree.discard(start, end, owner)
+        if tree:
             return
-        del ends[end]
-        if ends:
-            return
-        del bucket[start]
-        if bucket:
-            return
-        del self._buckets[index_id, prefix]
+        del self._trees[index_id, prefix]
         lengths = self._lengths[index_id]
         lengths[len(prefix)] -= 1
         if not lengths[len(prefix)]:
@@ -67,17 +60,13 @@ class IntervalIndex(Generic[Owner]):
         for length in self._lengths.get(index_id, ()):
             if length > len(key):
                 continue
-            bucket = self._buckets.get((index_id, key[:length]))
-            if bucket is None:
-                continue
-            for start in bucket.irange(maximum=key):
-                for end, owners in bucket[start].items():
-                    if key < end:
-                        yield from owners
+            tree = self._trees.get((index_id, key[:length]))
+            if tree is not None:
+                yield from tree.stab(key)
 
     def __len__(self) -> int:
         """The number of distinct intervals."""
-        return sum(len(ends) for bucket in self._buckets.values() for ends in bucket.values())
+        return sum(map(len, self._trees.values()))
 
 
 def _common_prefix(start: bytes, end: bytes) -> bytes:

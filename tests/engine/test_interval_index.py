@@ -38,5 +38,5 @@ def test_what_is_taken_back_leaves_nothing_behind() -> None:
     assert set(index.stab(1, b"a")) == {"y"}
     index.discard(1, b"a", b"b", "y")
     assert len(index) == 0
-    assert not index._buckets
+    assert not index._trees
     assert not index._lengths
