@@ -52,7 +52,9 @@ from storage import (
 )
 
 GROUP_MAX: Final = 1000  # commits in one sync; 18 µs each at this size (performance-notes 1), 64 would be 39
-WRITE_LOG_SPAN_NS: Final = 60 * 10**9  # must be 30 s at least (T7)
+WRITE_LOG_SPAN_NS: Final = 60 * 10**9
+WRITE_LOG_SPAN_MIN_NS: Final = 30 * 10**9  # kept however large it is (T7)
+WRITE_LOG_BYTES_MAX: Final = 50 * 2**20  # above it only that span is kept (function-semantics 19.3)
 
 
 @attrs.frozen
@@ -177,6 +179,7 @@ class Committer:
     _announce: Callable[[Timestamp, Iterable[IndexKey]], None]
     _run_blocking: RunBlocking
     active_code: str | None = None
+    _write_log_bytes_max: int = WRITE_LOG_BYTES_MAX
     _accepted: deque[Accepted] = attrs.field(factory=deque, init=False)  # not yet durable, oldest first
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
@@ -186,7 +189,8 @@ class Committer:
     _acceptances: int = attrs.field(default=0, init=False)
     # The write sets of `_accepted`, as the store asks for them.
     _layers: list[tuple[Timestamp, WriteSet]] = attrs.field(factory=list, init=False)
-    _logged: deque[Timestamp] = attrs.field(factory=deque, init=False)  # the commits in the write log
+    _logged: deque[tuple[Timestamp, int]] = attrs.field(factory=deque, init=False)  # what is in the write log
+    _logged_bytes: int = attrs.field(default=0, init=False)
     head_ts: Timestamp = attrs.field(default=0, init=False)
     syncs: int = attrs.field(default=0, init=False)  # groups written, for tests and metrics
     commits: int = attrs.field(default=0, init=False)
@@ -227,6 +231,14 @@ class Committer:
         entry = self._store.log_entry(ts)
         return b"" if entry is None else entry.record
 
+    def keys_of(self, ts: Timestamp) -> tuple[IndexKey, ...]:
+        """Return the keys that a recent commit wrote, durable or not; none for one that is forgotten."""
+        try:
+            entries = self.write_log.entries_after(ts - 1)
+        except OutOfRetention:
+            return ()
+        return entries[0].keys if entries and entries[0].ts == ts else ()
+
     def catalog(self) -> Catalog:
         return self._store.catalog()
 
@@ -255,8 +267,10 @@ class Committer:
         )
         accepted = Accepted(ts, proposal, commit, keys)
         if keys:
-            self.write_log.append(Entry(ts, keys))
-            self._logged.append(ts)
+            entry = Entry(ts, keys)
+            self.write_log.append(entry)
+            self._logged.append((ts, entry.size_bytes))
+            self._logged_bytes += entry.size_bytes
         self._newest = ts
         self._accepted.append(accepted)
         self._layers.append((ts, proposal.writes))
@@ -320,8 +334,14 @@ class Committer:
         reads from it now would be overtaken by nobody and refused.
         """
         horizon = None
-        while self._logged and self._logged[0] <= self.head_ts - WRITE_LOG_SPAN_NS:
-            horizon = self._logged.popleft()
+        while self._logged:
+            ts, size_bytes = self._logged[0]
+            is_large = self._logged_bytes > self._write_log_bytes_max
+            if ts > self.head_ts - (WRITE_LOG_SPAN_MIN_NS if is_large else WRITE_LOG_SPAN_NS):
+                break
+            self._logged.popleft()
+            self._logged_bytes -= size_bytes
+            horizon = ts
         if horizon is not None:
             self.write_log.trim(horizon)
             # Views over lost commits from before that are refused because the log does not reach so far.

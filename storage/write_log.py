@@ -31,6 +31,7 @@ from storage.read_set import IndexKey, ReadSet
 _BUCKET_KEYS_MAX: Final = (
     512  # memmove of half a bucket per insert; with a tree above, the rest is logarithmic
 )
+_KEY_OVERHEAD_BYTES: Final = 150  # what an index key costs besides its own bytes, measured
 _TRIM_SLACK: Final = 1024  # entries trimmed before the list is really cut, so that trimming is amortised
 
 
@@ -41,6 +42,11 @@ class Entry:
 
     ts: Timestamp
     keys: tuple[IndexKey, ...]  # no repeats
+
+    @property
+    def size_bytes(self) -> int:
+        """About the memory that it takes in a log."""
+        return sum(len(key) + _KEY_OVERHEAD_BYTES for _, key in self.keys)
 
 
 @attrs.frozen

@@ -99,3 +99,44 @@ async def test_unknown_outcome_ends_the_engine_and_tells_nobody(setting: Setting
     assert not accepted.durable.is_settled
     assert setting.committer.head_ts == 0
     assert setting.announced == []
+
+
+@attrs.define
+class Hours:
+    """A clock that a test moves."""
+
+    ns: int = 10**18
+
+    def now_ns(self) -> int:
+        return self.ns
+
+    def now_ms(self) -> float:
+        return self.ns / 1e6
+
+    def monotonic(self) -> float:
+        return self.ns / 1e9
+
+
+@pytest.mark.parametrize(("bytes_max", "kept_s"), [(50 * 2**20, 60), (1, 30)])
+async def test_write_log_keeps_a_minute_and_half_of_it_when_it_is_large(
+    setting: Setting, bytes_max: int, kept_s: int
+) -> None:
+    clock = Hours()
+    log = WriteLog(setting.store.head_ts)
+    committer = Committer(
+        setting.store,
+        log,
+        clock,
+        lambda ts, keys: None,
+        setting.disk.run_blocking,
+        write_log_bytes_max=bytes_max,
+    )
+    setting.committer = committer
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.run)
+        for _ in range(100):
+            clock.ns += 10**9
+            await committer.accept(setting.proposal()).durable.wait()
+        nursery.cancel_scope.cancel()
+    assert len(log) == kept_s
+    assert log.horizon == committer.head_ts - kept_s * 10**9
