@@ -237,8 +237,9 @@ class Mutations:
         self, job: Job, call: frames.Call, guest: GuestOutcome, view: View, code: CodeVersion
     ) -> Accepted | None:
         """Return the accepted commit, or None for a call that wrote nothing or failed. Raises `Overtaken`."""
-        if guest.failure is not None or not guest.writes:
-            # What it says is what it saw: it must still stand.
+        if guest.failure is not None or (not guest.writes and job.idempotency is None):
+            # What it says is what it saw: it must still stand. (What may be sent again is recorded
+            # even if it only read: the answer to a request is the one that was given first.)
             self._committer.check(view, guest.reads, code.hash)
             return None
         proposal = Proposal(

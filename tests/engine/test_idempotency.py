@@ -31,6 +31,12 @@ APP = {
 
 
         @mutation
+        def look(ctx) -> int:
+            found = ctx.db.query("counters").first()
+            return 0 if found is None else found["n"]
+
+
+        @mutation
         def refuse(ctx) -> None:
             ctx.db.insert("counters", {"n": 0})
             raise ValueError("no")
@@ -113,6 +119,17 @@ async def test_resend_after_a_restart_gets_the_first_outcome(tmp_path: Path) -> 
         assert told(again) == told(first)
         assert it.traffic.runs["counter:add"] == 0
         assert await it.value("counter:value") == 1
+
+
+async def test_resend_of_a_mutation_that_only_read_gets_what_it_saw_the_first_time(tmp_path: Path) -> None:
+    async with deployed(tmp_path, APP) as it:
+        first = await it.mutate("counter:look", idempotency=KEY)
+        await it.mutate("counter:add", idempotency=("9f3c", 8))
+        assert told(await it.mutate("counter:look", idempotency=KEY)) == told(first)
+    async with deployed(tmp_path) as it:
+        assert told(await it.mutate("counter:look", idempotency=KEY)) == told(first)
+        assert it.traffic.runs["counter:look"] == 0
+    assert first.value == 0
 
 
 async def test_failure_leaves_no_row_and_runs_again(it: Deployed) -> None:
