@@ -21,6 +21,7 @@ from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
 from sandbox.loader import App, Function, Modules
 from sandbox.log_lines import LogLines
+from sandbox.nested import NestedCalls
 from sandbox.sdk import Declared, Members
 from sandbox.traces import describe
 from tidewell.errors import (
@@ -73,6 +74,7 @@ class Calls:
         *,
         request: dict[str, Value],
         environment: dict[str, Value] | None,
+        nested: NestedCalls | None = None,
     ) -> None:
         self._app = app
         self._runtime = runtime
@@ -82,6 +84,7 @@ class Calls:
         self._lines = lines
         self._request = request
         self._environment = environment
+        self._nested = nested
         self._syscalls = 0
 
     def run_top(self, level: Level, args: dict[str, Value], *, is_internal: bool) -> Value:
@@ -125,6 +128,11 @@ class Calls:
     ) -> Value:
         database = outer.database
         tightened = outer.limits if wanted is None else outer.limits.tightened(wanted, database.usage)
+        told = (
+            None
+            if self._nested is None
+            else self._nested.begin(outer.depth + 1, function.spec.path, args.values)
+        )
         database.push_savepoint()
         try:
             with self._runtime.nested():
@@ -141,8 +149,13 @@ class Calls:
             raise
         except Exception as error:
             database.rollback_savepoint()
-            raise self._as_seen_by_caller(error, function) from None
+            seen = self._as_seen_by_caller(error, function)
+            if self._nested is not None:
+                self._nested.fail(told, seen)
+            raise seen from None
         database.release_savepoint()
+        if self._nested is not None:
+            self._nested.end(told, value)
         return value
 
     def _as_seen_by_caller(self, error: Exception, function: Function) -> Exception:

@@ -16,9 +16,11 @@ Invariants:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from sandbox import limits
 from sandbox.analyser import analyse
@@ -47,6 +49,8 @@ from sandbox.sdk import EXCEPTIONS, build_module
 from sandbox.traces import MESSAGE_MAX, GuestError, describe
 from sandbox.transaction import CannotServe, Database, OpenDatabase
 from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
+from sandbox.tracing.recorder import Recorder
+from sandbox.trail import TrackedDatabase, Trail
 from tidewell.values import Value, canonical_text, pack, size_bytes, unpack_trusted
 
 PROFILE_ROWS_MAX: Final = 100
@@ -140,6 +144,17 @@ class Executor:
         journal: str | None = None
         try:
             execution = Execution(
+        trail: Trail | None = None
+        nested: NestedCalls | None = None
+        if call.kind == "mutation" and database is not None:
+            trail = Trail(database.usage, lambda: runtime.steps_used, in_words=call.in_words)
+            nested = NestedCalls(trail)
+            database = TrackedDatabase(database, trail)
+        recorder: Recorder | None = None
+        if call.trace is not None:
+            recorder = Recorder(call.trace, runtime.meter, lines)
+            database = None if database is None else recorder.watch(database)
+        in_force = limits.in_force(call.limits)
                 database=database,
                 now_ms=call.now_ms,
                 charge=runtime.meter.charge,
@@ -160,10 +175,12 @@ class Executor:
                 request=unpack_trusted(call.request) if call.request else {},
                 environment=_environment_of(call),
             )
-            level = Level(execution, call.kind, call.path, runtime.chance)
-            value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
+            level = Level(execution, call.kind, call.path, runtime.chance, in_force)
+            with nullcontext() if recorder is None else recorder.running():
+                value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
             journal = execution.journal.text
             if runtime.ended is not None:
+                nested=nested,
                 raise Terminated(runtime.ended.kind, runtime.ended.message)
         except MemoryError:
             raise  # of the host: nothing that would be built from here on could be relied upon
@@ -172,7 +189,7 @@ class Executor:
             # Pages keep their ends over a failure, unless it is these ends that nobody can use.
             journal = None if isinstance(error, InvalidCursor) else call.journal
         if database is not None:
-            for warning in limits.DEFAULT_LIMITS.warnings(database.usage):
+            for warning in in_force.warnings(database.usage):
                 lines.add("WARN", warning)
         return self._outcome(value, failure, journal, database, lines)
 

@@ -22,6 +22,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from sandbox.tracing import shape as tracing
+
 FRAME_BYTES_MAX: Final = 64 * 2**20  # 16 MiB of arguments or result, twice that in writes and logs, and room
 CALLS_MAX: Final = 256  # in one `Run`
 LENGTH: Final = struct.Struct(">I")
@@ -45,6 +47,14 @@ Packed = Annotated[bytes, Meta(max_length=20 * 2**20)]  # arguments, a result, a
 PackedWrites = Annotated[bytes, Meta(max_length=40 * 2**20)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Position = Annotated[int, Meta(ge=0, le=2**31)]  # of a line or a column
+TraceBytes = Annotated[bytes, Meta(max_length=tracing.TRACE_BYTES_MAX)]
+Digest = Annotated[bytes, Meta(max_length=16)]
+
+NESTED_MAX: Final = 256  # nested calls of one call that are told one by one
+NESTED_ARGS_MAX: Final = 256  # bytes of arguments told of a nested call; of more, only the digest
+NESTED_ERROR_MAX: Final = 200
+TRAIL_BYTES_MAX: Final = 1_024
+TRAIL_TEXT_MAX: Final = 1_024
 
 
 class ProtocolViolation(Exception):
@@ -87,6 +97,10 @@ class Call(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     fuel: int = 0  # budget in steps; 0 is the default of the cost table
     request: bytes = b""  # packed dict for ctx.meta.request(), mutations and actions
     env: bytes = b""  # packed dict of the environment, actions only (others read rows)
+    # What the counters may reach, by the names of function-semantics 19.2; the default where one is missing.
+    limits: dict[str, int] = {}
+    in_words: bool = False  # tell what each event of the trail was, for whoever looks for a difference
+    trace: tracing.Request | None = None  # record the run, moment by moment, for a debugger
 
 
 class Run(_Frame, tag="run"):
@@ -138,6 +152,27 @@ class LoadFailed(_Frame, tag="load_failed"):
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Nested(msgspec.Struct, array_like=True, frozen=True):
+    """A call of another function inside a mutation, in the order they began. Digests are SHA-256, cut."""
+
+    depth: Position  # 2 for what the function at the top calls
+    path: Name
+    args: Annotated[bytes, Meta(max_length=NESTED_ARGS_MAX)]  # packed; empty when longer than that
+    args_digest: Digest  # empty when the arguments are here
+    result: Digest  # of the packed result; empty when it failed
+    error: Annotated[str, Meta(max_length=NESTED_ERROR_MAX)]  # what the caller saw; empty when it returned
+    event: Count  # how many reads, writes and calls came before it
+
+
+class Seen(msgspec.Struct, array_like=True, frozen=True):
+    """One event of a trail in words."""
+
+    operation: Name
+    text: Annotated[str, Meta(max_length=TRAIL_TEXT_MAX)]
+    file: Name
+    line: Position
+
+
     kind: OutcomeKind
     value: Packed = b""  # packed result, when kind is "value"
     code: Name = ""  # error code of function-semantics 20, E5
@@ -156,6 +191,12 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     profile: Annotated[list[tuple[Name, Position, Count]], Meta(max_length=256)] = []
 
 
+    # Of mutations: the nested calls, the first `NESTED_MAX` of them, and how many there were.
+    nested: Annotated[list[Nested], Meta(max_length=NESTED_MAX)] = []
+    nested_count: Count = 0
+    trail: Annotated[bytes, Meta(max_length=TRAIL_BYTES_MAX)] = b""  # see `sandbox/trail.py`
+    seen: Annotated[list[Seen], Meta(max_length=4_096)] = []  # the trail in words, if that was asked for
+    trace: TraceBytes = b""  # what `Call.trace` asked for; `sandbox.tracing.shape` reads it
 class Ran(_Frame, tag="ran"):
     # One per call, in order. The codec looks at the length of an array before it makes anything of
     # it, so that a frame of millions of tiny outcomes costs the engine nothing.

@@ -112,3 +112,10 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits(**DEFAULTS)
+
+
+def in_force(wanted: Mapping[str, int]) -> Limits:
+    """Return the limits of a call that names some of its own. Names that are no limits are passed over."""
+    if not wanted:
+        return DEFAULT_LIMITS
+    return attrs.evolve(DEFAULT_LIMITS, **{name: wanted[name] for name in DEFAULTS if name in wanted})

@@ -34,6 +34,9 @@ class Usage(Protocol):
     def documents_written(self) -> int: ...
     @property
     def bytes_written(self) -> int: ...
+    @property
+    def contents(self) -> int:
+        """A running CRC of the packed documents handed out, in order."""
 
 
 class Database(Protocol):

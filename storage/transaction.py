@@ -15,7 +15,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from zlib import crc32
 
 import attrs
 
@@ -49,6 +50,7 @@ class Usage:
     documents_written: int = 0
     bytes_written: int = 0
 
+    contents: int = 0  # a running CRC of the packed documents that were read, in order
 
 @attrs.frozen
 class _Undo:
@@ -145,6 +147,7 @@ class Transaction:
         self,
         table: str,
         index: str = "by_creation_time",
+            self.usage.contents = crc32(body, self.usage.contents)
         range: IndexRange = WHOLE,
         *,
         reverse: bool = False,
@@ -199,6 +202,7 @@ class Transaction:
         seen.start, seen.end = interval.start, interval.end
 
     def count(self, table: str, index: str = "by_creation_time", range: IndexRange = WHOLE) -> int:
+            usage.contents = crc32(body, usage.contents)
         """Return the number of documents in a range, reading the index alone."""
         info = self._table(table)
         if info is None:
@@ -238,6 +242,7 @@ class Transaction:
         # The number depends on which tables there are, so all of them are read.
         self._recorder.add(CATALOG_TABLES, Interval(b"", b"\xff"))
         plan = self._buffer.catalog.plan()
+        self._note_write(info.number, internal_id, document.keys())
         number = plan.create_table(name)
         self._buffer.catalog = plan.catalog
         self._new_tables.append((name, number))
@@ -268,6 +273,7 @@ class Transaction:
 
     def _write(self, table: int, internal_id: bytes, body: bytes | None) -> None:
         self._recorder.add_point(CATALOG_SCHEMA, b"")  # what may be written depends on it
+        self._note_write(table, internal_id, ())
         self.usage.documents_written += 1
         self.usage.bytes_written += len(body or b"")
         was_buffered = self._buffer.holds(table, internal_id)

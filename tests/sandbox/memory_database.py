@@ -31,6 +31,7 @@ class MemoryUsage:
     intervals: int = 0
     documents_written: int = 0
     bytes_written: int = 0
+    contents: int = 0
 
 
 @attrs.define
