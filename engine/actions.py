@@ -7,7 +7,7 @@ action's identity. Nothing is retried: an action whose worker is lost is lost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import attrs
@@ -42,6 +42,7 @@ class Actions:
     _query: RunQuery
     _mutate: RunMutation
     _on_execution: OnExecution
+    _environment: Callable[[], Mapping[str, str]]
     _slots: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(ACTIONS_MAX), init=False)
 
     async def act(self, call: Call, depth: int = 1) -> ActionOutcome:
@@ -80,6 +81,7 @@ class Actions:
             now_ms=self._clock.now_ms(),
             internal=may_call_internal(call),
             request=pack({"requestId": call.request_id}),
+            env=pack(object_of(self._environment())),
         )
         return await self._runner.run(
             code, [frame], begin_ts=0, cpu_s=CPU_S, wall_s=WALL_S, on_syscall=answer

@@ -39,6 +39,7 @@ from engine.mutations import Mutations
 from engine.offload import RunBlocking, run_in_thread
 from engine.push import OnProgress, Pusher, PushReport, load_active
 from engine.queries import Queries, QueryWatch
+from engine.own_writes import OwnWrites
 from engine.query_lanes import LANES as QUERY_LANES
 from engine.query_lanes import QueryLanes
 from engine.runner import OnExecution, Runner
@@ -231,6 +232,7 @@ def _assemble(
         lambda version, ts: deployment._activate(version, ts),
         mutations.hold,
         seams.run_blocking,
+        lambda: environment.variables,
     )
     deployment = Deployment(
         store=store,
