@@ -32,14 +32,15 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Committer
+from engine.environment import Environment
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES as MUTATION_LANES
 from engine.mutations import Mutations
 from engine.offload import RunBlocking, run_in_thread
+from engine.own_writes import OwnWrites
 from engine.push import OnProgress, Pusher, PushReport, load_active
 from engine.queries import Queries, QueryWatch
-from engine.own_writes import OwnWrites
 from engine.query_lanes import LANES as QUERY_LANES
 from engine.query_lanes import QueryLanes
 from engine.runner import OnExecution, Runner
@@ -83,6 +84,8 @@ class Deployment:
     _actions: Actions
     _pusher: Pusher
     _housekeeping: Housekeeping
+    own_writes: OwnWrites
+    environment: Environment
     code: CodeVersion | None
 
     # ---- as a backend ---------------------------------------------------------------
@@ -213,6 +216,8 @@ def _assemble(
     )
     idempotency = Idempotency(store)
     mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution)
+    own_writes = OwnWrites(store, committer, mutations.hold)
+    environment = Environment(store, own_writes, clock, chance)
     actions = Actions(
         Runner(store, action_pool, production),
         clock,
@@ -221,6 +226,7 @@ def _assemble(
         lambda call: queries.query(call, None),
         lambda call: mutations.mutate(call, None),
         on_execution,
+        lambda: environment.variables,
     )
     pusher = Pusher(
         store,
@@ -232,7 +238,6 @@ def _assemble(
         lambda version, ts: deployment._activate(version, ts),
         mutations.hold,
         seams.run_blocking,
-        lambda: environment.variables,
     )
     deployment = Deployment(
         store=store,
@@ -246,6 +251,8 @@ def _assemble(
         actions=actions,
         pusher=pusher,
         housekeeping=Housekeeping(store, committer, idempotency, clock, seams.run_blocking),
+        own_writes=own_writes,
+        environment=environment,
         code=code,
     )
     return deployment
