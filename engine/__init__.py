@@ -24,4 +24,5 @@ A map, from what decides to what a person touches:
     cli, app_commands, store_commands         the command line
     dev, report, run                          serving an app while it is written; calling it
     codegen, codegen_files, codegen_types     types for front ends
+    testing/                                  the engine in the process of a test, in virtual time
 """
