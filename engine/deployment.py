@@ -32,6 +32,7 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Committer
+from engine.conflicts import Conflicts
 from engine.environment import Environment
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
@@ -84,6 +85,7 @@ class Deployment:
     _actions: Actions
     _pusher: Pusher
     _housekeeping: Housekeeping
+    conflicts: Conflicts
     own_writes: OwnWrites
     environment: Environment
     code: CodeVersion | None
@@ -143,10 +145,12 @@ class Deployment:
                 helpers.start_soon(self._query_lanes.run)
                 helpers.start_soon(self.queries.run_timers)
                 helpers.start_soon(self._housekeeping.run)
+                helpers.start_soon(self.conflicts.run)
                 async with trio.open_nursery() as writers:
                     writers.start_soon(self.committer.run)
                     task_status.started()
                     await self.mutations.run()
+                    await self.conflicts.flush()
                     self.committer.close()
                 helpers.cancel_scope.cancel()
         finally:
@@ -216,6 +220,8 @@ def _assemble(
     )
     idempotency = Idempotency(store)
     mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution)
+    conflicts = Conflicts(store, committer, clock, chance)
+    mutations.on_conflict = conflicts.note
     own_writes = OwnWrites(store, committer, mutations.hold)
     environment = Environment(store, own_writes, clock, chance)
     actions = Actions(
@@ -251,6 +257,7 @@ def _assemble(
         actions=actions,
         pusher=pusher,
         housekeeping=Housekeeping(store, committer, idempotency, clock, seams.run_blocking),
+        conflicts=conflicts,
         own_writes=own_writes,
         environment=environment,
         code=code,

@@ -76,7 +76,7 @@ async def _serve(options: DevOptions, report: Report, signals: AsyncIterator[int
         report.execution(call, kind, ended, seconds)
 
     deployment = open_deployment(options.data, clock=clock, chance=chance, on_execution=on_execution)
-    deployment.mutations.on_conflict = report.conflict
+    deployment.conflicts.on_report = report.conflict
     files = {"/tidewell.js": BROWSER_CLIENT}
     server_options = ServerOptions(
         site=StaticSite(options.page, files),

@@ -79,6 +79,10 @@ class MutationQueue:
         """Note that a call of a function was overtaken."""
         self._hot_until[path] = self._clock.monotonic() + HOT_FOR_S
 
+    def is_hot(self, path: str) -> bool:
+        """Whether a call of a function was overtaken a short while ago."""
+        return self._hot_until.get(path, -math.inf) > self._clock.monotonic()
+
     def is_exclusive(self, job: Job) -> bool:
         """Whether the next attempt of `job` is its last one. With `retries=0` that is the first."""
         code = self._code()
@@ -86,15 +90,12 @@ class MutationQueue:
         attempts = ATTEMPTS if spec is None or spec.retries is None else spec.retries + 1
         return job.attempt >= attempts - 1
 
-    def _is_hot(self, path: str) -> bool:
-        return self._hot_until.get(path, -math.inf) > self._clock.monotonic()
-
     def _queue_for(self, job: Job) -> deque[Job]:
         if self.is_exclusive(job):
             return self._exclusive
         if not self.pace.is_quick(job.call.path):
             return self._slow
-        return self._hot if self._is_hot(job.call.path) else self._quick
+        return self._hot if self.is_hot(job.call.path) else self._quick
 
     # ---- out --------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class MutationQueue:
         batch: list[Job] = []
         while len(batch) < BATCH_MAX and self._quick:
             job = self._quick.popleft()
-            if self._is_hot(job.call.path):
+            if self.is_hot(job.call.path):
                 self._hot.append(job)  # it was not yet when it came
             else:
                 batch.append(job)

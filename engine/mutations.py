@@ -35,12 +35,14 @@ from typing import Final
 import attrs
 import trio
 
+from engine.attempts import Attempt, Attempts, overtaken_by
 from engine.backend import BackendFault, Call, Failure, MutationOutcome
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Accepted, Committer, Overtaken, Proposal, View, no_rows
 from engine.conflict_report import ConflictReport, Participant, describe_conflict
+from engine.conflicts import RecentLines
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES, Job, MutationQueue
@@ -69,9 +71,9 @@ class Mutations:
     _chance: Chance
     _code: Callable[[], CodeVersion | None]
     _on_execution: OnExecution
-    on_conflict: Callable[[ConflictReport], None] | None = attrs.field(
-        default=None, init=False
-    )  # for the log
+    _attempts: Attempts
+    on_conflict: Callable[[ConflictReport], None] | None = attrs.field(default=None, init=False)
+    _lines: RecentLines = attrs.field(factory=RecentLines, init=False)
     _queue: MutationQueue = attrs.field(init=False)
     _lanes_busy: int = attrs.field(default=0, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -195,6 +197,7 @@ class Mutations:
                 overlay=[accepted.packed_writes for accepted in over],
                 cpu_s=CPU_PER_CALL_S * len(calls),
                 wall_s=max(WALL_PER_BATCH_S, CPU_PER_CALL_S * len(calls) * 2),
+                places=self._wants_lines(batch),
             )
         except BackendFault as fault:
             for job in batch:
@@ -206,6 +209,7 @@ class Mutations:
         is_broken = False
         for job, call, guest in zip(batch, calls, results, strict=True):
             if isinstance(guest, Lost):
+                self._note_lost(job, call, guest, view, code, seconds)
                 self._on_execution(job.call, "mutation", guest, seconds)
                 self._queue.pace.note_lost(job.call.path)
                 self._settle_lost(job, guest)
@@ -214,11 +218,17 @@ class Mutations:
             if is_broken:
                 broken.append(job)
                 continue
+            record = MutationRecord(
+                job.call, call, guest, code, job.attempt, round(seconds * 1e6), self._runner.production
+            )
             try:
-                accepted = self._judge(job, call, guest, view, code)
+                accepted = self._judge(job, guest, view, record)
             except Overtaken as overtaken:
+                if overtaken.conflict is not None:
+                    seen_ts = view.seen_before(overtaken.conflict.ts)
+                    self._attempts.note(overtaken_by(record.at(seen_ts), overtaken.conflict))
                 is_broken = bool(guest.writes)
-                self._again(job, overtaken)
+                self._again(job, overtaken, guest.raw.places)
                 continue
             except StoreError as error:
                 is_broken = True
@@ -230,11 +240,12 @@ class Mutations:
             if accepted is not None:
                 newest = accepted
                 view.follow(accepted.ts)
+                self._lines.keep(accepted.ts, guest.raw.places)
             self._finish(job, guest, view.begin_ts if newest is None else newest.ts, waits_for=newest)
         self._queue.put_back(broken)
 
     def _judge(
-        self, job: Job, call: frames.Call, guest: GuestOutcome, view: View, code: CodeVersion
+        self, job: Job, guest: GuestOutcome, view: View, record: MutationRecord
     ) -> Accepted | None:
         """Return the accepted commit, or None for a call that wrote nothing or failed. Raises `Overtaken`."""
         if guest.failure is not None or (not guest.writes and job.idempotency is None):
@@ -253,6 +264,10 @@ class Mutations:
         )
         return self._committer.accept(proposal)
 
+    def _wants_lines(self, batch: list[Job]) -> bool:
+        """Whether to have lines told: in development always, in production of what conflicts these days."""
+        return not self._runner.production or any(self._queue.is_hot(job.call.path) for job in batch)
+
     def _frame(self, job: Job) -> frames.Call:
         self._last_now_ms = max(self._last_now_ms, self._clock.now_ms())
         return frames.Call(
@@ -269,7 +284,7 @@ class Mutations:
 
     # ---- how it ends ------------------------------------------------------------------
 
-    def _again(self, job: Job, overtaken: Overtaken) -> None:
+    def _again(self, job: Job, overtaken: Overtaken, places: bytes) -> None:
         """Queue the job again: after a pause, or exclusively when only one attempt is left."""
         if overtaken.conflict is None:
             # Nobody was in the way: what it had seen was taken back, or it ran for too long.
@@ -294,6 +309,9 @@ class Mutations:
                     self._committer.record_of(overtaken.conflict.ts),
                     Participant(job.call.path, job.execution, job.attempt - 1),
                     None if pause_s is None else round(pause_s * 1000),
+                    written=self._committer.keys_of(overtaken.conflict.ts),
+                    read_places=places,
+                    write_places=self._lines.of(overtaken.conflict.ts),
                 )
             )
 

@@ -97,6 +97,7 @@ class Runner:
         wall_s: float,
         cpu_s: float,
         on_syscall: OnSyscall | None = None,
+        places: bool = False,
     ) -> list[GuestOutcome | Lost]:
         """Run `calls` one after another in one worker, on the snapshot at `begin_ts` with `overlay` over it.
 
@@ -113,6 +114,7 @@ class Runner:
             overlay=list(overlay),
             calls=list(calls),
             production=self.production,
+            places=places,
         )
         budget = _Budget(wall_s, cpu_s, on_syscall)
         try:

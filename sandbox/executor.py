@@ -45,12 +45,14 @@ from sandbox.guest import GuestRuntime
 from sandbox.loader import App, LoadError, Modules, compile_app, with_analysis
 from sandbox.log_lines import LogLines
 from sandbox.meter import FUEL_DEFAULT
+from sandbox.nested import NestedCalls
+from sandbox.places import running_line
 from sandbox.sdk import EXCEPTIONS, build_module
 from sandbox.traces import MESSAGE_MAX, GuestError, describe
-from sandbox.transaction import CannotServe, Database, OpenDatabase
-from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
 from sandbox.tracing.recorder import Recorder
 from sandbox.trail import TrackedDatabase, Trail
+from sandbox.transaction import CannotServe, Database, OpenDatabase, PlacedDatabase
+from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
 from tidewell.values import Value, canonical_text, pack, size_bytes, unpack_trusted
 
 PROFILE_ROWS_MAX: Final = 100
@@ -136,14 +138,13 @@ class Executor:
     ) -> Outcome:
         runtime, lines = self._runtime, LogLines()
         database: Database | None = None
+        placed: PlacedDatabase | None = None
         if call.kind != "action":
-            database = self._open_database(frame.begin_ts, frame.txn_id, overlay)
+            database = opened = self._open_database(frame.begin_ts, frame.txn_id, overlay)
+            if frame.places:
+                placed = opened
+                placed.trace_places(running_line)
         runtime.reset(seed=call.seed, now_ms=call.now_ms, fuel=call.fuel or FUEL_DEFAULT, log=lines.print)
-        failure: _Failure | None = None
-        value: Value = None
-        journal: str | None = None
-        try:
-            execution = Execution(
         trail: Trail | None = None
         nested: NestedCalls | None = None
         if call.kind == "mutation" and database is not None:
@@ -155,6 +156,11 @@ class Executor:
             recorder = Recorder(call.trace, runtime.meter, lines)
             database = None if database is None else recorder.watch(database)
         in_force = limits.in_force(call.limits)
+        failure: _Failure | None = None
+        value: Value = None
+        journal: str | None = None
+        try:
+            execution = Execution(
                 database=database,
                 now_ms=call.now_ms,
                 charge=runtime.meter.charge,
@@ -174,13 +180,13 @@ class Executor:
                 lines,
                 request=unpack_trusted(call.request) if call.request else {},
                 environment=_environment_of(call),
+                nested=nested,
             )
             level = Level(execution, call.kind, call.path, runtime.chance, in_force)
             with nullcontext() if recorder is None else recorder.running():
                 value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
             journal = execution.journal.text
             if runtime.ended is not None:
-                nested=nested,
                 raise Terminated(runtime.ended.kind, runtime.ended.message)
         except MemoryError:
             raise  # of the host: nothing that would be built from here on could be relied upon
@@ -191,7 +197,20 @@ class Executor:
         if database is not None:
             for warning in in_force.warnings(database.usage):
                 lines.add("WARN", warning)
-        return self._outcome(value, failure, journal, database, lines)
+        outcome = self._outcome(value, failure, journal, database, lines)
+        if trail is not None and nested is not None:
+            outcome = msgspec.structs.replace(
+                outcome,
+                nested=nested.told(),
+                nested_count=nested.count,
+                trail=trail.finish(),
+                seen=trail.in_words(),
+            )
+        if placed is not None:
+            outcome = msgspec.structs.replace(outcome, places=placed.places().pack())
+        if recorder is not None:
+            outcome = msgspec.structs.replace(outcome, trace=recorder.pack())
+        return outcome
 
     def _outcome(
         self,

@@ -112,6 +112,7 @@ class Run(_Frame, tag="run"):
     overlay: list[bytes]  # packed write sets accepted and not yet durable, oldest first
     calls: list[Call]
     production: bool = False  # omit source text in traces
+    places: bool = False  # say which source line each read and each write came from
 
 
 class SyscallReply(_Frame, tag="syscall_reply"):
@@ -151,7 +152,6 @@ class LoadFailed(_Frame, tag="load_failed"):
     errors: Annotated[list[SourceError], Meta(min_length=1, max_length=10_000)]
 
 
-class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
 class Nested(msgspec.Struct, array_like=True, frozen=True):
     """A call of another function inside a mutation, in the order they began. Digests are SHA-256, cut."""
 
@@ -173,6 +173,7 @@ class Seen(msgspec.Struct, array_like=True, frozen=True):
     line: Position
 
 
+class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     kind: OutcomeKind
     value: Packed = b""  # packed result, when kind is "value"
     code: Name = ""  # error code of function-semantics 20, E5
@@ -182,6 +183,7 @@ class Seen(msgspec.Struct, array_like=True, frozen=True):
     journal: Text | None = None
     reads: Packed = b""  # packed read set
     writes: PackedWrites = b""  # packed write set; empty when nothing was written or the call failed
+    places: Packed = b""  # packed lines that reads and writes came from, when asked for
     observed: Annotated[
         list[Name], Meta(max_length=256)
     ] = []  # of "identity", "time", "random", "bucket:<seconds>"
@@ -189,14 +191,14 @@ class Seen(msgspec.Struct, array_like=True, frozen=True):
     counters: Annotated[dict[Name, Count], Meta(max_length=256)] = {}  # keys of function-semantics 19.2
     # (file, line, steps), the costliest first, on a limit error
     profile: Annotated[list[tuple[Name, Position, Count]], Meta(max_length=256)] = []
-
-
     # Of mutations: the nested calls, the first `NESTED_MAX` of them, and how many there were.
     nested: Annotated[list[Nested], Meta(max_length=NESTED_MAX)] = []
     nested_count: Count = 0
     trail: Annotated[bytes, Meta(max_length=TRAIL_BYTES_MAX)] = b""  # see `sandbox/trail.py`
     seen: Annotated[list[Seen], Meta(max_length=4_096)] = []  # the trail in words, if that was asked for
     trace: TraceBytes = b""  # what `Call.trace` asked for; `sandbox.tracing.shape` reads it
+
+
 class Ran(_Frame, tag="ran"):
     # One per call, in order. The codec looks at the length of an array before it makes anything of
     # it, so that a frame of millions of tiny outcomes costs the engine nothing.

@@ -112,6 +112,16 @@ class Database(Protocol):
         """Return what was written; false when that is nothing in the end."""
 
 
+class PlacedDatabase(Database, Protocol):
+    """A transaction that can tell which lines its reads and writes came from."""
+
+    def trace_places(self, locate: Callable[[], tuple[str, int] | None]) -> None:
+        """Keep the file and line, as `locate` tells them, of each read and each write from now on."""
+
+    def places(self) -> Packs:
+        """Return what has been kept since `trace_places`."""
+
+
 class CannotServe(Exception):
     """This worker cannot run the request, for a reason of its own; the engine takes another one."""
 
@@ -122,4 +132,4 @@ class CannotServe(Exception):
 
 # (begin_ts, LMDB transaction id, overlay of packed write sets, oldest first) -> a new transaction.
 # Raises `CannotServe`.
-OpenDatabase = Callable[[int, int, list[bytes]], Database]
+OpenDatabase = Callable[[int, int, list[bytes]], PlacedDatabase]

@@ -11,6 +11,7 @@ the project but `tidewell`'s values. From the bottom up:
     commits, commit_log       what a commit is, and the record of it
     scan, snapshot, versions  reading as of a timestamp
     buffer, transaction       writes over a snapshot
+    places                    which line of code each read and write came from
     apply, accepted, store    writing commits; judging them before; the writer of a folder
     reader, shared            a worker's side; that of tools in other processes
     backfill, retention       filling new indexes; forgetting old versions
@@ -62,6 +63,7 @@ from storage.errors import (
 from storage.keys import Interval
 from storage.keys import decode as decode_key
 from storage.pins import Pin
+from storage.places import Place, Places
 from storage.read_set import IndexKey, ReadSet
 from storage.reader import SnapshotReader
 from storage.report import Report
@@ -103,6 +105,8 @@ __all__ = [
     "NotYetCommitted",
     "OutOfRetention",
     "Pin",
+    "Place",
+    "Places",
     "ReadSet",
     "Readable",
     "ReaderStale",

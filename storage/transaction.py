@@ -26,6 +26,7 @@ from storage.commits import WriteSet
 from storage.errors import StoreError, Timestamp
 from storage.keys import Interval, encode, fields_part, id_interval, interval_of, successor
 from storage.layout import BY_ID, CATALOG_INDEXES, CATALOG_SCHEMA, CATALOG_TABLES, index_id_of, table_prefix
+from storage.places import PLACES_MAX, Locate, PlacedRecorder, Places, WritePlace
 from storage.read_set import ReadSet, Recorder
 from storage.snapshot import Readable, Row
 from tidewell.errors import IndexNotReady, NotFound, UniqueViolated, UnknownIndex
@@ -49,8 +50,8 @@ class Usage:
     bytes_read: int = 0
     documents_written: int = 0
     bytes_written: int = 0
-
     contents: int = 0  # a running CRC of the packed documents that were read, in order
+
 
 @attrs.frozen
 class _Undo:
@@ -68,7 +69,8 @@ class Transaction:
     _recorder: Recorder = attrs.field(factory=Recorder, init=False)
     _new_tables: list[tuple[str, int]] = attrs.field(factory=list, init=False)
     _undo: list[_Undo] = attrs.field(factory=list, init=False)
-    _savepoints: list[tuple[int, int, Catalog]] = attrs.field(factory=list, init=False)
+    _savepoints: list[tuple[int, int, int, Catalog]] = attrs.field(factory=list, init=False)
+    _write_places: list[WritePlace] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._buffer = Buffer(self.snapshot)
@@ -76,6 +78,10 @@ class Transaction:
     @property
     def begin_ts(self) -> Timestamp:
         return self.snapshot.ts
+
+    def trace_places(self, locate: Locate) -> None:
+        """Keep where each read and each write comes from. To be called before the first of them."""
+        self._recorder = PlacedRecorder(locate=locate)
 
     # ---- the catalog -----------------------------------------------------------------
 
@@ -141,13 +147,13 @@ class Transaction:
         if body is not None:
             self.usage.documents_read += 1
             self.usage.bytes_read += len(body)
+            self.usage.contents = crc32(body, self.usage.contents)
         return body
 
     def scan(
         self,
         table: str,
         index: str = "by_creation_time",
-            self.usage.contents = crc32(body, self.usage.contents)
         range: IndexRange = WHOLE,
         *,
         reverse: bool = False,
@@ -196,13 +202,13 @@ class Transaction:
                 seen.end = key + b"\x00"
             usage.documents_read += 1
             usage.bytes_read += len(body)
+            usage.contents = crc32(body, usage.contents)
             document = unpack_trusted(body)
             if accept is None or accept(document):
                 yield key, document
         seen.start, seen.end = interval.start, interval.end
 
     def count(self, table: str, index: str = "by_creation_time", range: IndexRange = WHOLE) -> int:
-            usage.contents = crc32(body, usage.contents)
         """Return the number of documents in a range, reading the index alone."""
         info = self._table(table)
         if info is None:
@@ -236,13 +242,13 @@ class Transaction:
         document = object_of({**body, "_id": document_id, "_creationTime": number(float(creation_time))})
         self._check_unique(info, internal_id, document)
         self._write(info.number, internal_id, pack(document))
+        self._note_write(info.number, internal_id, document.keys())
         return document_id
 
     def _create_table(self, name: str) -> TableInfo:
         # The number depends on which tables there are, so all of them are read.
         self._recorder.add(CATALOG_TABLES, Interval(b"", b"\xff"))
         plan = self._buffer.catalog.plan()
-        self._note_write(info.number, internal_id, document.keys())
         number = plan.create_table(name)
         self._buffer.catalog = plan.catalog
         self._new_tables.append((name, number))
@@ -259,11 +265,15 @@ class Transaction:
             return
         self._check_unique(self._buffer.catalog.by_number[table], internal_id, document)
         self._write(table, internal_id, new)
+        self._note_write(
+            table, internal_id, [name for name in {**before, **document} if _differ(name, before, document)]
+        )
 
     def delete(self, id: str) -> None:
         table, internal_id = decode_id(id)
         self._existing(id, table, internal_id)
         self._write(table, internal_id, None)
+        self._note_write(table, internal_id, ())
 
     def _existing(self, document_id: str, table: int, internal_id: bytes) -> bytes:
         body = self._read(table, internal_id)
@@ -273,13 +283,18 @@ class Transaction:
 
     def _write(self, table: int, internal_id: bytes, body: bytes | None) -> None:
         self._recorder.add_point(CATALOG_SCHEMA, b"")  # what may be written depends on it
-        self._note_write(table, internal_id, ())
         self.usage.documents_written += 1
         self.usage.bytes_written += len(body or b"")
         was_buffered = self._buffer.holds(table, internal_id)
         old = self._buffer.get(table, internal_id) if was_buffered else None
         self._undo.append(_Undo(table, internal_id, was_buffered, old))
         self._buffer.put(table, internal_id, body)
+
+    def _note_write(self, table: int, internal_id: bytes, fields: Iterable[str]) -> None:
+        if isinstance(self._recorder, PlacedRecorder) and len(self._write_places) < PLACES_MAX:
+            place = self._recorder.locate()
+            if place is not None:
+                self._write_places.append(WritePlace(table, internal_id, tuple(fields), place))
 
     def _check_unique(self, table: TableInfo, internal_id: bytes, document: Document) -> None:
         for index in table.indexes:
@@ -303,7 +318,8 @@ class Transaction:
     # ---- sub-transactions --------------------------------------------------------------
 
     def push_savepoint(self) -> None:
-        self._savepoints.append((len(self._undo), len(self._new_tables), self._buffer.catalog))
+        lengths = len(self._undo), len(self._new_tables), len(self._write_places)
+        self._savepoints.append((*lengths, self._buffer.catalog))
 
     def release_savepoint(self) -> None:
         """Keep what was written since the savepoint."""
@@ -311,7 +327,7 @@ class Transaction:
 
     def rollback_savepoint(self) -> None:
         """Take back what was written since the savepoint; reads and usage stay."""
-        undo_length, tables_length, catalog = self._savepoints.pop()
+        undo_length, tables_length, places_length, catalog = self._savepoints.pop()
         while len(self._undo) > undo_length:
             undo = self._undo.pop()
             if undo.was_buffered:
@@ -319,12 +335,19 @@ class Transaction:
             else:
                 self._buffer.forget(undo.table, undo.internal_id)
         del self._new_tables[tables_length:]
+        del self._write_places[places_length:]
         self._buffer.catalog = catalog
 
     # ---- the outcome ---------------------------------------------------------------------
 
     def read_set(self) -> ReadSet:
         return self._recorder.read_set()
+
+    def places(self) -> Places:
+        """Return where reads and writes came from; nothing unless `trace_places` was called."""
+        if not isinstance(self._recorder, PlacedRecorder):
+            return Places()
+        return Places(self._recorder.places(), tuple(self._write_places))
 
     def write_set(self) -> WriteSet:
         writes = tuple(
@@ -360,3 +383,12 @@ def _creation_time_filter(range_: IndexRange) -> Callable[[Document], bool] | No
         return None
     wanted = interval_of(IndexRange(range_.equal[1:], range_.lower, range_.upper))
     return lambda document: wanted.start <= encode(document["_creationTime"]) + b"\x00" < wanted.end
+
+
+def _differ(name: str, before: Document, after: Document) -> bool:
+    if name not in before or name not in after:
+        return True
+    old, new = before[name], after[name]
+    if old != new or type(old) is not type(new):
+        return True
+    return type(old) in (list, dict) and pack(old) != pack(new)  # 1 and True are equal inside
