@@ -1,4 +1,4 @@
-"""Front ends as the public quick starts write them: React on the official client, in Chromium.
+"""Front ends as the public quick starts write them: React on the official client, in Chromium or jsdom.
 
 A chat list, an infinite scroll, a form with an optimistic update and a page for those who have signed in.
 """
@@ -57,5 +57,20 @@ def test_public_shapes_in_two_windows(
     build_page(node, tmp_path, functions.parent / "page")
     server = serve(functions)
     run_node_tests(
-        "shapes.test.js", TIDEWELL_URL=server.url, CHROMIUM=chromium, ISSUER=ISSUER, SIGNING_KEY=signing_key
+        "shapes.test.js",
+        TIDEWELL_URL=server.url,
+        FUNCTIONS=str(functions),
+        CHROMIUM=chromium,
+        ISSUER=ISSUER,
+        SIGNING_KEY=signing_key,
     )
+
+
+def test_hooks_and_clients_of_the_package(
+    serve: Callable[..., Server], run_node_tests: Callable[..., None], tmp_path: Path
+) -> None:
+    functions = tmp_path / "app" / "functions"
+    shutil.copytree(APPS / "shapes", functions, ignore=shutil.ignore_patterns("__pycache__"))
+    signing_key = declare_provider(functions)
+    server = serve(functions)
+    run_node_tests("hooks.test.js", TIDEWELL_URL=server.url, ISSUER=ISSUER, SIGNING_KEY=signing_key)

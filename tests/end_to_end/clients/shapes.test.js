@@ -1,18 +1,21 @@
 // The shapes of the public quick starts, built by Vite, each in two windows of a real browser.
 
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
 import { after, before, test } from "node:test";
 import { openBrowser, openWindow } from "./browser.js";
 import { token } from "./tokens.js";
 
 const url = process.env.TIDEWELL_URL;
+const shapes = path.join(process.env.FUNCTIONS, "shapes.py");
 const problems = [];
 const ends = new Set(); // ends of pages that the clients have fixed, which they do when they split a page
 let browser, ada, bob;
 
-async function open(name) {
+async function open(name, tokenFor = (person) => token(person, 3600)) {
   const page = await openWindow(browser, "about:blank", problems);
-  await page.exposeFunction("tokenFor", (person) => token(person, 3600));
+  await page.exposeFunction("tokenFor", tokenFor);
   page.on("websocket", (socket) =>
     socket.on("framesent", ({ payload }) => {
       for (const { args } of JSON.parse(payload).modifications ?? []) {
@@ -57,10 +60,10 @@ test("an infinite scroll: pages stay adjacent while rows come and go, and are sp
     await mutate(bob, name, { numbers });
   };
   const both = async (numbers) => {
-    for (const page of [ada, bob]) await shows(page, "#scroll", numbers.join(" "));
+    for (const page of [ada, bob]) await shows(page, "#rows", numbers.join(" "));
   };
   const more = async () => {
-    for (const page of [ada, bob]) await page.click('#scroll button:text-is("CanLoadMore")');
+    for (const page of [ada, bob]) await page.click('#rows button:text-is("CanLoadMore")');
   };
   const upTo = (most) => states.at(-1).filter((number) => number <= most);
 
@@ -95,7 +98,7 @@ test("an infinite scroll: pages stay adjacent while rows come and go, and are sp
 
   assert.ok(ends.size > 0, "a page of more than twice its size was split");
   for (const page of [ada, bob]) {
-    await page.locator('#scroll button:text-is("Exhausted")').waitFor();
+    await page.locator('#rows button:text-is("Exhausted")').waitFor();
     const renders = await rendered(page, "rows");
     const known = new Set(states.flatMap((state) => state.map((_, i) => state.slice(0, i + 1).join())));
     for (const { numbers } of renders) {
@@ -105,6 +108,57 @@ test("an infinite scroll: pages stay adjacent while rows come and go, and are sp
     const loads = ["CanLoadMore", "LoadingMore"];
     assert.deepEqual(statuses, ["LoadingFirstPage", ...loads, ...loads, "Exhausted"]);
   }
+});
+
+test("a page that must be split is shown once it is, and then without a gap", async () => {
+  const received = [];
+  const cleo = await open("cleo");
+  cleo.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => received.push(payload)));
+  await cleo.reload();
+  await mutate(bob, "add_rows", { numbers: Array.from({ length: 60 }, (_, i) => 2000 + i) });
+  const tens = [10, 20, 30, 50, 60, 70, 90, 100, 1000, 2000, 2010, 2020, 2030, 2040, 2050];
+  const button = (status) => cleo.locator(`#tens button:text-is("${status}")`);
+  for (;;) {
+    await button("CanLoadMore").or(button("Exhausted")).waitFor();
+    if (await button("Exhausted").isVisible()) break;
+    await button("CanLoadMore")
+      .click({ timeout: 1000 })
+      .catch(() => {}); // the last page came meanwhile
+  }
+  await shows(cleo, "#tens", tens.join(" "));
+  assert.ok(
+    received.some((frame) => frame.includes('"SplitRequired"')),
+    "a page was too large",
+  );
+  for (const { numbers } of await rendered(cleo, "tens")) {
+    const inOrder = tens.filter((number) => numbers.includes(number));
+    assert.deepEqual(numbers, inOrder);
+    assert.ok(numbers.length === 0 || numbers.at(-1) === tens[numbers.length - 1], `a gap: ${numbers}`);
+  }
+  await cleo.close();
+});
+
+test("cursors of a query that was changed since: the list begins anew by itself", async () => {
+  const dora = await open("dora");
+  await dora.click('#rows button:text-is("CanLoadMore")');
+  const two = dora.locator("#rows output");
+  await dora.waitForFunction(() => document.querySelector("#rows output").textContent.split(" ").length >= 8);
+  const forwards = (await two.textContent()).split(" ").map(Number);
+  const source = await readFile(shapes, "utf8");
+  const order = '.with_index("by_number").paginate(';
+  assert.ok(source.includes(order));
+  await writeFile(shapes, source.replace(order, '.with_index("by_number").order("desc").paginate('));
+  await shows(dora, "#rows", "2059 2058 2057 2056");
+  await dora.click('#rows button:text-is("CanLoadMore")');
+  await shows(dora, "#rows", "2059 2058 2057 2056 2055 2054 2053 2052");
+  await writeFile(shapes, source);
+  await shows(dora, "#rows", forwards.slice(0, 4).join(" "));
+  for (const { numbers } of await rendered(dora, "rows")) {
+    const sorted = numbers.toSorted((a, b) => a - b);
+    if (numbers[0] > numbers.at(-1)) sorted.reverse();
+    assert.deepEqual(numbers, sorted, "pages of the two orders were mixed");
+  }
+  await dora.close();
 });
 
 test("a form with an optimistic update: every value once, and a refused one taken back", async () => {
@@ -167,4 +221,32 @@ test("a signed-in page: everyone sees what is theirs, and it is gone after signi
     changes.filter((state) => state !== "loading"),
     ["out", "in", "out", "in"],
   );
+});
+
+test("a token that ends soon is renewed in the page, and nobody notices", async () => {
+  const lifetime = 13; // seconds; the client renews 10 s before the end
+  let asked = 0;
+  let renewed;
+  const third = new Promise((resolve) => (renewed = resolve)); // two for signing in, and a renewal
+  const brief = await open("brief", (person) => {
+    if (++asked === 3) renewed();
+    return token(person, lifetime);
+  });
+  const identities = [];
+  brief.on("websocket", (socket) =>
+    socket.on("framereceived", ({ payload }) => {
+      const { type, endVersion } = JSON.parse(payload);
+      if (type === "Transition") identities.push(endVersion.identity);
+    }),
+  );
+  await brief.reload();
+  await brief.click('text="Sign in"');
+  await shows(brief, "#door", "brief: ");
+  await third;
+  await brief.click('text="keep"');
+  await shows(brief, "#door", "brief: of brief");
+  assert.ok(Math.max(...identities) >= 3, `identities ${identities}`);
+  const states = (await rendered(brief, "auth")).filter((state, i, all) => state !== all[i - 1]);
+  assert.deepEqual(states.slice(states.indexOf("in")), ["in"]);
+  await brief.close();
 });

@@ -8,7 +8,7 @@ import React, { createContext, useCallback, useContext, useMemo, useState } from
 import { createRoot } from "react-dom/client";
 
 const api = anyApi.shapes;
-window.rendered = { counts: [], rows: [], auth: [], secrets: [] };
+window.rendered = { counts: [], rows: [], tens: [], auth: [], secrets: [] };
 
 function Chat() {
   const messages = useQuery(api.list_messages);
@@ -35,12 +35,12 @@ function Chat() {
   );
 }
 
-function Scroll() {
-  const { results, status, loadMore } = usePaginatedQuery(api.list_rows, {}, { initialNumItems: 4 });
+function Scroll({ name, list }) {
+  const { results, status, loadMore } = usePaginatedQuery(list, {}, { initialNumItems: 4 });
   const numbers = results.map((row) => row.number);
-  window.rendered.rows.push({ status, numbers });
+  window.rendered[name].push({ status, numbers });
   return (
-    <section id="scroll">
+    <section id={name}>
       <output>{numbers.join(" ")}</output>
       <button disabled={status !== "CanLoadMore"} onClick={() => loadMore(4)}>
         {status}
@@ -115,7 +115,8 @@ function App() {
     <Person.Provider value={person}>
       <ConvexProviderWithAuth client={client} useAuth={useAuthOfPerson}>
         <Chat />
-        <Scroll />
+        <Scroll name="rows" list={api.list_rows} />
+        <Scroll name="tens" list={api.list_tens} />
         <Counter />
         <Door />
       </ConvexProviderWithAuth>

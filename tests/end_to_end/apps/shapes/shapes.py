@@ -1,6 +1,6 @@
 """What the public quick starts are made of: a chat, a list in pages, a counter, and what is one's own."""
 
-from tidewell import AppError, PaginationOpts, mutation, query
+from tidewell import AppError, PaginationOpts, action, mutation, query
 
 
 @query
@@ -16,6 +16,17 @@ def send_message(ctx, author: str, body: str) -> None:
 @query
 def list_rows(ctx, paginationOpts: PaginationOpts):  # noqa: N803 - the name that clients send
     return ctx.db.query("rows").with_index("by_number").paginate(paginationOpts)
+
+
+@query
+def list_tens(ctx, paginationOpts: PaginationOpts):  # noqa: N803 - the name that clients send
+    """Few among many: a page that has looked at too many rows is to be split, and not shown before."""
+    rows = (
+        ctx.db.query("rows")
+        .with_index("by_number")
+        .filter(lambda q: q.eq(q.mod(q.field("number"), 10.0), 0.0))
+    )
+    return rows.paginate({**paginationOpts, "maximumRowsRead": 8})
 
 
 @mutation
@@ -65,3 +76,30 @@ def signed_in(ctx):
     if identity is None:
         raise AppError({"code": "SIGNED_OUT"})
     return identity["subject"]
+
+
+@query
+def find_messages(ctx, author: str) -> list:
+    return [message["body"] for message in ctx.db.query("messages") if message["author"] == author]
+
+
+@query
+def list_messages_of(ctx, author: str, paginationOpts: PaginationOpts):  # noqa: N803 - the name that clients send
+    """A page whose rows are picked and reshaped, as front ends like them."""
+    messages = ctx.db.query("messages").order("desc")
+    page = messages.filter(lambda q: q.eq(q.field("author"), author)).paginate(paginationOpts)
+    return {**page, "page": [{"id": message["_id"], "body": message["body"]} for message in page["page"]]}
+
+
+@query
+def guarded(ctx, least: int) -> int:
+    found = len(ctx.db.query("messages").collect())
+    if found < least:
+        raise AppError({"code": "TOO_FEW", "found": found})
+    return found
+
+
+@action
+def shout(ctx, author: str, body: str) -> dict:
+    ctx.run_mutation("shapes:send_message", {"author": author, "body": body.upper()})
+    return {"said": ctx.run_query("shapes:find_messages", {"author": author}), "at": ctx.now()}
