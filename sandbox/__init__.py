@@ -17,6 +17,8 @@ guest code can say; the kernel wall decides what its process can do.
     transaction, limits, convert, log_lines   what is under it
     calls, execution, executor                one call, and those nested in it
 
+    tracing/                                  one call run again, line by line, for who debugs it
+
     frames                                    what the engine and a worker may say to each other
     confinement/                              the kernel wall, layer by layer
     launch, control, zygote, worker           the processes

@@ -16,6 +16,11 @@ class LogLines:
         self._lines: list[str] = []
         self._count = 0
 
+    @property
+    def count(self) -> int:
+        """How many lines the log has so far, those that were drained included."""
+        return min(self._count, LINES_MAX + 1)
+
     def print(self, text: str) -> None:
         self.add("LOG", text)
 

@@ -1,0 +1,121 @@
+"""A database that tells a recorder what is read and written through it, and changes nothing.
+
+It asks the database beneath nothing that the guest has not asked: a look at the name
+of a table would become part of the read set, and the run would no longer be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+from sandbox.transaction import Database, Document, Packs, Usage
+from tidewell.ranges import IndexRange
+
+TouchKind = Literal["read", "missing", "count", "insert", "replace", "delete", "undo"]
+
+
+class Listener(Protocol):
+    def touched(
+        self, kind: TouchKind, table: str, document_id: str = "", document: object = None
+    ) -> None: ...
+
+    def named(self, table: str, number: int) -> None: ...
+
+
+class WatchedDatabase:
+    """See the module's text."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database = database
+        self._tell = listener.touched
+        self._named = listener.named
+        self._written = [0]  # writes since each savepoint that is open
+
+    @property
+    def begin_ts(self) -> int:
+        return self._database.begin_ts
+
+    @property
+    def usage(self) -> Usage:
+        return self._database.usage
+
+    def table_number(self, name: str) -> int | None:
+        number = self._database.table_number(name)
+        if number is not None:
+            self._named(name, number)
+        return number
+
+    def table_name(self, number: int) -> str | None:
+        name = self._database.table_name(number)
+        if name is not None:
+            self._named(name, number)
+        return name
+
+    def index_fields(self, table: str, index: str) -> tuple[str, ...]:
+        return self._database.index_fields(table, index)
+
+    def get(self, id: str) -> Document | None:  # noqa: A002  # the name in ctx.db
+        document = self._database.get(id)
+        self._tell("missing" if document is None else "read", "", id, document)
+        return document
+
+    def scan_rows(
+        self,
+        table: str,
+        index: str,
+        range: IndexRange,  # noqa: A002  # the field's word
+        *,
+        reverse: bool = False,
+        start_after: bytes | None = None,
+        stop_at: bytes | None = None,
+    ) -> Iterator[tuple[bytes, Document]]:
+        rows = self._database.scan_rows(
+            table, index, range, reverse=reverse, start_after=start_after, stop_at=stop_at
+        )
+        for key, document in rows:
+            self._tell("read", table, str(document["_id"]), document)
+            yield key, document
+
+    def count(self, table: str, index: str, range: IndexRange) -> int:  # noqa: A002  # as above
+        found = self._database.count(table, index, range)
+        self._tell("count", table, "", found)
+        return found
+
+    def insert(self, table: str, body: Document, internal_id: bytes, creation_time: float) -> str:
+        inserted = self._database.insert(table, body, internal_id, creation_time)
+        self._wrote("insert", table, inserted, body)
+        return inserted
+
+    def replace(self, id: str, body: Document) -> None:  # noqa: A002  # as above
+        self._database.replace(id, body)
+        self._wrote("replace", "", id, body)
+
+    def delete(self, id: str) -> None:  # noqa: A002  # as above
+        self._database.delete(id)
+        self._wrote("delete", "", id, None)
+
+    def _wrote(self, kind: TouchKind, table: str, document_id: str, body: Document | None) -> None:
+        self._written[-1] += 1
+        self._tell(kind, table, document_id, body)
+
+    def push_savepoint(self) -> None:
+        self._database.push_savepoint()
+        self._written.append(0)
+
+    def release_savepoint(self) -> None:
+        self._database.release_savepoint()
+        kept = self._written.pop()
+        self._written[-1] += kept
+
+    def rollback_savepoint(self) -> None:
+        self._database.rollback_savepoint()
+        undone = self._written.pop()
+        if undone:
+            self._tell("undo", "", "", undone)
+
+    def read_set(self) -> Packs:
+        return self._database.read_set()
+
+    def write_set(self) -> Packs:
+        return self._database.write_set()
