@@ -100,7 +100,7 @@ class Call(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     # What the counters may reach, by the names of function-semantics 19.2; the default where one is missing.
     limits: dict[str, int] = {}
     in_words: bool = False  # tell what each event of the trail was, for whoever looks for a difference
-    trace: tracing.Request | None = None  # record the run, moment by moment, for a debugger
+    trace: tracing.Request | None = None  # record the run, stop by stop, for a debugger
 
 
 class Run(_Frame, tag="run"):

@@ -10,14 +10,14 @@ and the same steps as the one it repeats.
 supported, and the cost of it is paid by debugging alone.
 
 Stepping backwards is moving in what was recorded; what is outside of the window is
-had by running the call again, which comes to the same moments. The alternative, one
+had by running the call again, which comes to the same stops. The alternative, one
 recording of everything, is as large as the longest run anybody may write.
 
 Invariants:
 
 * what is kept is encoded at once and counted, and has a cap; values of the guest are
-  not kept alive, but for scalars that a variable held a moment ago;
-* the number of a moment depends on the run alone, not on the window;
+  not kept alive, but for scalars that a variable held at the stop before;
+* the number of a stop depends on the run alone, not on the window;
 * whatever fails in here ends the recording, with a word about it, and not the run.
 """
 
@@ -38,18 +38,18 @@ from sandbox.tracing.code_maps import CodeMap, is_users, map_code
 from sandbox.tracing.look import SCALARS, look, look_at_exception, name_of
 from sandbox.tracing.shape import (
     COSTS_MAX,
-    MOMENT_BYTES_MAX,
-    MOMENTS_MAX,
     MORE,
+    STOP_BYTES_MAX,
+    STOPS_MAX,
     TOUCH_BYTES_MAX,
     TOUCHES_MAX,
     VARIABLES_MAX,
     Cost,
-    Moment,
-    MomentKind,
     Opened,
     Request,
     Routine,
+    Stop,
+    StopKind,
     Touch,
     encode_parts,
     encode_row,
@@ -98,7 +98,7 @@ class Recorder:
 
     def __init__(self, request: Request, meter: Meter, lines: LogLines) -> None:
         self._request = request
-        self._last = min(request.last, request.first + MOMENTS_MAX - 1)
+        self._last = min(request.last, request.first + STOPS_MAX - 1)
         self._meter = meter
         self._lines = lines
         self._codes: dict[CodeType, CodeMap] = {}
@@ -117,7 +117,7 @@ class Recorder:
         self._size = 0
         self._opening: list[bytes] | None = None
         self._listed: list[bytes] = []
-        self._moments: list[bytes] = []
+        self._stops: list[bytes] = []
         self._touches: deque[bytes] = deque()
         self._touch_bytes = 0
         self._touches_before = 0
@@ -163,7 +163,7 @@ class Recorder:
             routine = _Routine(self, code, self._routines, code.line)
             self._tell_resumed()
             self._push(routine, frame)
-            self._moment(routine, frame, "call")
+            self._stop(routine, frame, "call")
         except Exception as error:
             self._give_up(error)
             return None
@@ -184,7 +184,7 @@ class Recorder:
         """Tell of a generator that was resumed, now that it turned out not to be for its end."""
         if self._resumed is not None:
             (routine, frame, steps), self._resumed = self._resumed, None
-            self._moment(routine, frame, "resume", steps=steps)
+            self._stop(routine, frame, "resume", steps=steps)
 
     def happened(self, routine: _Routine, frame: FrameType, event: str, arg: Any) -> None:
         if self._fault:
@@ -223,16 +223,16 @@ class Recorder:
         routine.line = line
         if self._breaks and (routine.code.file, line) in self._breaks:
             self._found(self.total + 1)
-        self._moment(routine, frame, "line")
+        self._stop(routine, frame, "line")
 
     def _ended(self, routine: _Routine, frame: FrameType, value: Any) -> None:
         self._book()
         instruction = frame.f_lasti
         if routine.code.pauses(instruction) and not routine.raised:
-            kind: MomentKind = "yield"
+            kind: StopKind = "yield"
         else:
             kind = "return" if routine.code.returns(instruction) else "leave"
-        self._moment(routine, frame, kind, value)
+        self._stop(routine, frame, kind, value)
         self._pop(routine)
 
     def _pop(self, routine: _Routine) -> None:
@@ -248,12 +248,12 @@ class Recorder:
         routine.raised = id(error)
         if not routine.code.is_injected(frame.f_lasti):
             routine.line = frame.f_lineno
-        self._moment(routine, frame, "raise", error)
+        self._stop(routine, frame, "raise", error)
 
     def _give_up(self, error: Exception) -> None:
         """Keep nothing. A recorder that failed once would tell half of what happened."""
         self._fault = f"{type(error).__name__} in the recorder: {error}"[:_FAULT_MAX]
-        self._opening, self._listed, self._moments = None, [], []
+        self._opening, self._listed, self._stops = None, [], []
         self._touches.clear()
 
     # ---- what is kept --------------------------------------------------------------
@@ -266,21 +266,21 @@ class Recorder:
             routine.code.spent.setdefault(routine.line, [0, 0])[1] += used - self._booked
         self._booked = used
 
-    def _found(self, moment: int) -> None:
-        if moment < self._request.pivot:
-            self._before = moment
-        elif moment > self._request.pivot and not self._after:
-            self._after = moment
+    def _found(self, stop: int) -> None:
+        if stop < self._request.pivot:
+            self._before = stop
+        elif stop > self._request.pivot and not self._after:
+            self._after = stop
 
     @property
     def _is_recording(self) -> bool:
         return self._request.first <= self.total <= self._last and not self._cut
 
-    def _moment(
+    def _stop(
         self,
         routine: _Routine,
         frame: FrameType,
-        kind: MomentKind,
+        kind: StopKind,
         value: Any = None,
         *,
         steps: int | None = None,
@@ -295,7 +295,7 @@ class Recorder:
             text = look(value, self._request.text_max)
         elif kind == "raise":
             text = look_at_exception(value, self._request.text_max)
-        moment = Moment(
+        stop = Stop(
             kind=kind,
             routine=routine.id,
             line=routine.line if kind != "resume" else frame.f_lineno,
@@ -305,24 +305,24 @@ class Recorder:
             text=text,
         )
         listed = [] if routine.is_listed else [self._listing(routine)]
-        row = encode_row(moment)
+        row = encode_row(stop)
         size = len(row) + _ROW_BYTES + sum(len(more) + _ROW_BYTES for more in listed)
-        if self._size + size > MOMENT_BYTES_MAX:
+        if self._size + size > STOP_BYTES_MAX:
             self._cut = "bytes"
             return
         self._size += size
         routine.is_listed = True
         self._listed += listed
-        self._moments.append(row)
+        self._stops.append(row)
 
-    def _open(self, kind: MomentKind) -> None:
+    def _open(self, kind: StopKind) -> None:
         """Note what is under way, so that a window in the middle of a run can be read on its own."""
         self._opening = []
-        is_entering = kind == "call" or kind == "resume"  # what is on top comes with that moment
+        is_entering = kind == "call" or kind == "resume"  # what is on top comes with that stop
         for routine, frame in self._stack[:-1] if is_entering else self._stack:
             variables = self._changes(routine, frame)
             row = encode_row(Opened(routine.id, routine.line, variables))
-            if self._size + len(row) > MOMENT_BYTES_MAX // 2:
+            if self._size + len(row) > STOP_BYTES_MAX // 2:
                 row = encode_row(Opened(routine.id, routine.line, [(MORE, "left out: too much")]))
             listing = self._listing(routine)
             routine.is_listed = True
@@ -336,7 +336,7 @@ class Recorder:
         return encode_row(Routine(routine.id, code.name, code.file, code.line))
 
     def _changes(self, routine: _Routine, frame: FrameType) -> Variables:
-        """Return the variables whose texts are others than at the last moment of this routine."""
+        """Return the variables whose texts are others than at the last stop of this routine."""
         changes: Variables = []
         shown, text_max = routine.shown, self._request.text_max
         now = frame.f_locals
@@ -408,7 +408,7 @@ class Recorder:
                 "fault": self._fault,
                 "opening": join_rows(self._opening or []),
                 "routines": join_rows(self._listed),
-                "moments": join_rows(self._moments),
+                "stops": join_rows(self._stops),
                 "touches": join_rows(list(self._touches)),
                 "touches_before": self._touches_before,
                 "reads": self._reads,

@@ -1,16 +1,16 @@
 """What is asked of a trace, and what it says: plain data, with a cap on everything.
 
-A trace is of one run of one call. It is made of *moments*, numbered from 1: a line
+A trace is of one run of one call. It is made of *stops*, numbered from 1: a line
 about to run, a function entered, left, paused or resumed, an exception raised. The
-same call has the same moments every time, so a trace need not hold all of them: it
+same call has the same stops every time, so a trace need not hold all of them: it
 holds a *window*, and another window comes from another run. That bounds what a
 worker keeps and what a debugger receives, however long the run is.
 
 Invariants:
 
-* moments are numbered without gaps from `first`, and there are `total` in the run;
+* stops are numbered without gaps from `first`, and there are `total` in the run;
 * `opening` is the stack of calls before the first of them, outermost first, and
-  together with the changes of the moments gives the state at each of them;
+  together with the changes of the stops gives the state at each of them;
 * a worker's trace is as hostile as everything else a worker says. `decode_trace`
   takes exact types and bounded lengths alone; texts may still hold any character.
 """
@@ -22,8 +22,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-MOMENTS_MAX: Final = 20_000  # in one window
-MOMENT_BYTES_MAX: Final = 4 * 2**20  # all of them together, packed
+STOPS_MAX: Final = 20_000  # in one window
+STOP_BYTES_MAX: Final = 4 * 2**20  # all of them together, packed
 TOUCHES_MAX: Final = 1_000  # the latest ones up to the end of the window
 TOUCH_BYTES_MAX: Final = 2**20
 TEXT_MAX: Final = 240  # characters of a value, unless more are asked for
@@ -36,7 +36,7 @@ TRACE_BYTES_MAX: Final = 8 * 2**20
 
 MORE: Final = "…"  # stands in the place of a name for the variables beyond the cap
 
-MomentKind = Literal[
+StopKind = Literal[
     "line",  # the line is about to run
     "call",  # a function is entered
     "resume",  # a generator goes on
@@ -66,7 +66,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """
 
     first: Annotated[int, Meta(ge=1)] = 1
-    last: Annotated[int, Meta(ge=0)] = MOMENTS_MAX
+    last: Annotated[int, Meta(ge=0)] = STOPS_MAX
     text_max: Annotated[int, Meta(ge=1, le=TEXT_CAP)] = TEXT_MAX
     imports: bool = False
     pivot: int = 0
@@ -75,7 +75,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Routine(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
-    """One call of a function that a moment belongs to."""
+    """One call of a function that a stop belongs to."""
 
     id: _Count
     name: _Name  # as its author calls it: `like`, `like.rank`, `lambda`
@@ -91,20 +91,20 @@ class Opened(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen
     variables: _Variables
 
 
-class Moment(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
-    kind: MomentKind
+class Stop(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    kind: StopKind
     routine: _Count
     line: _Count
     steps: _Count  # spent so far by the whole call
     logged: _Count  # lines in the log so far
-    changes: _Variables  # since the last moment of the same routine; None for a name that is gone
+    changes: _Variables  # since the last stop of the same routine; None for a name that is gone
     text: _Text | None = None
 
 
 class Touch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     """Something done to the documents."""
 
-    moment: _Count  # during which it happened
+    stop: _Count  # during which it happened
     kind: Literal["read", "missing", "count", "insert", "replace", "delete", "undo"]
     table: _Count  # its number; 0 where there is none
     name: _Name  # of the table, as far as the call itself has said it
@@ -127,14 +127,14 @@ class Trace(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     cut: Literal["", "window", "bytes"]  # why it ends before the run does
     fault: Annotated[str, Meta(max_length=1_000)] = ""  # the recorder gave up, with everything it had
     opening: Annotated[list[Opened], Meta(max_length=4_096)]
-    routines: Annotated[list[Routine], Meta(max_length=MOMENTS_MAX + 4_096)]
-    moments: Annotated[list[Moment], Meta(max_length=MOMENTS_MAX)]
+    routines: Annotated[list[Routine], Meta(max_length=STOPS_MAX + 4_096)]
+    stops: Annotated[list[Stop], Meta(max_length=STOPS_MAX)]
     touches: Annotated[list[Touch], Meta(max_length=TOUCHES_MAX)]
     touches_before: _Count  # the first of `touches`, left out because of the cap
     reads: _Count  # documents, in the whole run
     writes: _Count
     costs: Annotated[list[Cost], Meta(max_length=COSTS_MAX)]
-    found_before: _Count = 0  # the nearest moments that were looked for, 0 for none
+    found_before: _Count = 0  # the nearest stops that were looked for, 0 for none
     found_after: _Count = 0
 
 
@@ -146,7 +146,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Trace)
 
 
-def encode_row(row: Opened | Routine | Moment | Touch) -> bytes:
+def encode_row(row: Opened | Routine | Stop | Touch) -> bytes:
     return _encoder.encode(row)
 
 
@@ -169,9 +169,9 @@ def decode_trace(data: bytes) -> Trace:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidTrace(f"malformed trace: {error}") from None
     known = {routine.id for routine in trace.routines}
-    named = {row.routine for row in trace.opening} | {moment.routine for moment in trace.moments}
+    named = {row.routine for row in trace.opening} | {stop.routine for stop in trace.stops}
     if not named <= known:
-        raise InvalidTrace("a moment of a call that is not listed")
-    if trace.moments and not 1 <= trace.first <= trace.first + len(trace.moments) - 1 <= trace.total:
-        raise InvalidTrace("moments outside of the run")
+        raise InvalidTrace("a stop of a call that is not listed")
+    if trace.stops and not 1 <= trace.first <= trace.first + len(trace.stops) - 1 <= trace.total:
+        raise InvalidTrace("stops outside of the run")
     return trace

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.frames import Outcome
 from sandbox.tracing import recorder as recorder_module
-from sandbox.tracing.shape import MOMENTS_MAX, MORE, Moment, Request, Trace, decode_trace
+from sandbox.tracing.shape import MORE, STOPS_MAX, Request, Stop, Trace, decode_trace
 
 from ..guest_app import GuestApp
 
@@ -94,16 +94,16 @@ APP = {
 
 @attrs.frozen
 class Told:
-    """One moment with the names that it stands for."""
+    """One stop with the names that it stands for."""
 
     number: int
     kind: str
     function: str
     line: str
-    moment: Moment
+    stop: Stop
 
     def changes(self) -> dict[str, str | None]:
-        return dict(self.moment.changes)
+        return dict(self.stop.changes)
 
 
 @attrs.define
@@ -118,12 +118,12 @@ class Run:
         return [
             Told(
                 number,
-                moment.kind,
-                routines[moment.routine].name,
-                self.source[moment.line - 1].strip(),
-                moment,
+                stop.kind,
+                routines[stop.routine].name,
+                self.source[stop.line - 1].strip(),
+                stop,
             )
-            for number, moment in enumerate(self.trace.moments, self.trace.first)
+            for number, stop in enumerate(self.trace.stops, self.trace.first)
         ]
 
 
@@ -169,9 +169,9 @@ def test_lines_run_in_order_with_what_they_changed_and_spent(app: GuestApp, post
     ]
     assert told[0].changes() == {"ctx": "<mutationcontext>", "id": repr(post), "n": "2"}
     assert [one.changes().get("likes") for one in told] == [None, None, None, "0", "2", None, None, None]
-    assert told[-1].moment.text == "2"
-    assert [one.moment.logged for one in told][-3:] == [0, 1, 1]
-    steps = [one.moment.steps for one in told]
+    assert told[-1].stop.text == "2"
+    assert [one.stop.logged for one in told][-3:] == [0, 1, 1]
+    steps = [one.stop.steps for one in told]
     assert steps == sorted(steps)
     assert steps[-1] > steps[0]
 
@@ -188,8 +188,8 @@ def test_a_traced_run_is_the_live_run_to_the_last_step(app: GuestApp, post: str,
         if name != "trace":
             assert getattr(seen.traced, name) == getattr(seen.live, name), name
     assert seen.live.steps > 0
-    assert seen.trace.moments
-    assert max(moment.steps for moment in seen.trace.moments) <= seen.live.steps
+    assert seen.trace.stops
+    assert max(stop.steps for stop in seen.trace.stops) <= seen.live.steps
 
 
 def test_generators_comprehensions_lambdas_and_nested_calls_are_followed(app: GuestApp, post: str) -> None:
@@ -199,7 +199,7 @@ def test_generators_comprehensions_lambdas_and_nested_calls_are_followed(app: Gu
     assert {("everything.lambda", "call"), ("Tally.__init__", "call"), ("Tally.add", "line")} <= kinds
     assert {("total", "call"), ("total", "return"), ("broken", "raise"), ("broken", "leave")} <= kinds
     raised = next(one for one in told if one.function == "broken" and one.kind == "raise")
-    assert raised.moment.text == "KeyError: 'missing'"
+    assert raised.stop.text == "KeyError: 'missing'"
     assert raised.line == 'return {}["missing"]'
     assert ("total.generator expression", "yield") in kinds
     added = [
@@ -216,14 +216,14 @@ def test_nothing_that_the_compiler_has_added_is_shown(app: GuestApp, post: str) 
     assert {"tally", "double", "i", "table", "failure", "error", "self", "n", "start"} <= names
     for before, after in pairwise(told):
         assert after.kind != "line" or not after.line.startswith("def "), after
-        is_repeated = before.moment.line == after.moment.line and before.kind == after.kind == "line"
+        is_repeated = before.stop.line == after.stop.line and before.kind == after.kind == "line"
         assert not (is_repeated and before.line.startswith("return")), after
 
 
-def test_documents_read_and_written_are_told_with_the_moment_of_it(app: GuestApp, post: str) -> None:
+def test_documents_read_and_written_are_told_with_the_stop_of_it(app: GuestApp, post: str) -> None:
     seen = run(app, "posts:like", {"id": post, "n": 3})
     told = {one.number: one for one in seen.told()}
-    assert [(touch.kind, touch.document, told[touch.moment].line) for touch in seen.trace.touches] == [
+    assert [(touch.kind, touch.document, told[touch.stop].line) for touch in seen.trace.touches] == [
         ("read", post, "post = ctx.db.get(id)"),
         ("read", post, 'ctx.db.patch(id, {"likes": likes})'),
         ("replace", post, 'ctx.db.patch(id, {"likes": likes})'),
@@ -256,30 +256,30 @@ def test_any_window_tells_the_same_as_the_whole(app: GuestApp, post: str) -> Non
 
 
 def _states(trace: Trace) -> list[tuple[str, int, dict[str, str | None]]]:
-    """Return (kind, line, variables of the routine) at each moment."""
+    """Return (kind, line, variables of the routine) at each stop."""
     variables = {row.routine: dict(row.variables) for row in trace.opening}
     states = []
-    for moment in trace.moments:
-        mine = variables.setdefault(moment.routine, {})
-        mine.update(moment.changes)
+    for stop in trace.stops:
+        mine = variables.setdefault(stop.routine, {})
+        mine.update(stop.changes)
         for name in [name for name, text in mine.items() if text is None]:
             del mine[name]
-        states.append((moment.kind, moment.line, dict(mine)))
+        states.append((stop.kind, stop.line, dict(mine)))
     return states
 
 
-def test_lines_and_written_documents_are_found_on_both_sides_of_a_moment(app: GuestApp, post: str) -> None:
+def test_lines_and_written_documents_are_found_on_both_sides_of_a_stop(app: GuestApp, post: str) -> None:
     whole = run(app, "posts:everything", {"id": post})
     at = [one.number for one in whole.told() if one.kind == "line" and one.line == "yield i"]
-    line = next(one.moment.line for one in whole.told() if one.line == "yield i")
+    line = next(one.stop.line for one in whole.told() if one.line == "yield i")
     assert len(at) == 2
     request = Request(first=1, last=0, pivot=at[0] + 1, lines=[("posts.py", line)])
     found = run(app, "posts:everything", {"id": post}, request).trace
     assert (found.found_before, found.found_after) == (at[0], at[1])
     request = Request(first=1, last=0, pivot=0, documents=[post])
     found = run(app, "posts:everything", {"id": post}, request).trace
-    assert found.found_after == next(t.moment for t in whole.trace.touches if t.kind == "replace")
-    assert not found.moments
+    assert found.found_after == next(t.stop for t in whole.trace.touches if t.kind == "replace")
+    assert not found.stops
 
 
 def test_what_each_line_cost_is_exact(app: GuestApp) -> None:
@@ -406,7 +406,7 @@ def test_names_and_variables_have_a_cap(hostile: GuestApp) -> None:
 
 def test_a_long_run_is_cut_and_says_so_and_its_end_can_be_had(hostile: GuestApp) -> None:
     seen = run(hostile, "hostile:spin", {"n": 40_000}).trace
-    assert (seen.cut, len(seen.moments), seen.total) == ("window", MOMENTS_MAX, 80_005)
+    assert (seen.cut, len(seen.stops), seen.total) == ("window", STOPS_MAX, 80_005)
     last = run(hostile, "hostile:spin", {"n": 40_000}, Request(first=80_001, last=80_005))
     assert [one.kind for one in last.told()] == ["line", "line", "line", "line", "return"]
     assert last.trace.cut == ""
@@ -414,10 +414,10 @@ def test_a_long_run_is_cut_and_says_so_and_its_end_can_be_had(hostile: GuestApp)
 
 
 def test_a_window_ends_where_its_bytes_do(hostile: GuestApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "MOMENT_BYTES_MAX", 10_000)
+    monkeypatch.setattr(recorder_module, "STOP_BYTES_MAX", 10_000)
     trace = run(hostile, "hostile:spin", {"n": 1_000}).trace
     assert trace.cut == "bytes"
-    assert 10 < len(trace.moments) < 200
+    assert 10 < len(trace.stops) < 200
     assert trace.total == 2_005
 
 
@@ -431,4 +431,4 @@ def test_a_recorder_that_fails_ends_the_recording_and_not_the_run(
     seen = run(hostile, "hostile:spin", {"n": 10})
     assert seen.traced.value == seen.live.value
     assert "out of order" in seen.trace.fault
-    assert not seen.trace.moments
+    assert not seen.trace.stops
