@@ -183,6 +183,7 @@ class Committer:
     _accepted: deque[Accepted] = attrs.field(factory=deque, init=False)  # not yet durable, oldest first
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+    _is_over: bool = attrs.field(default=False, init=False)  # nobody writes any more
     _newest: Timestamp = attrs.field(default=0, init=False)
     _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
     _losses: int = attrs.field(default=0, init=False)  # groups refused
@@ -272,6 +273,9 @@ class Committer:
             self._logged.append((ts, entry.size_bytes))
             self._logged_bytes += entry.size_bytes
         self._newest = ts
+        if self._is_over:
+            accepted.durable.fail(_cut_off())
+            return accepted
         self._accepted.append(accepted)
         self._layers.append((ts, proposal.writes))
         self._acceptances += 1
@@ -288,15 +292,24 @@ class Committer:
 
     async def run(self) -> None:
         """Write groups until `close` is called and nothing is left to write."""
-        while True:
-            if not self._accepted:
-                if self._closing:
-                    return
-                self._wake = trio.Event()
-                await self._wake.wait()
-                continue
-            group = [self._accepted[index] for index in range(min(len(self._accepted), GROUP_MAX))]
-            await self._write(group)
+        try:
+            while True:
+                if not self._accepted:
+                    if self._closing:
+                        return
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                    continue
+                group = [self._accepted[index] for index in range(min(len(self._accepted), GROUP_MAX))]
+                await self._write(group)
+        finally:
+            # Cut off, or the outcome of a group is unknown. Nobody writes any more, and some wait shielded.
+            self._is_over = True
+            cut_off = list(self._accepted)
+            self._accepted.clear()
+            self._layers.clear()
+            for accepted in cut_off:
+                accepted.durable.fail(_cut_off())
 
     def close(self) -> None:
         """Let `run` end once everything accepted is durable."""
@@ -360,3 +373,11 @@ class Committer:
         self._lost.update(accepted.ts for accepted in refused)
         for accepted in refused:
             accepted.durable.fail(fault)
+
+
+def _cut_off() -> BackendFault:
+    return BackendFault(
+        "ShuttingDown",
+        "the server is shutting down, and whether this was committed is not known",
+        transient=True,
+    )

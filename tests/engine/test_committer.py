@@ -9,6 +9,7 @@ from typing import TypeVar, TypeVarTuple
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from engine.backend import BackendFault
 from engine.clock import SystemClock
@@ -89,16 +90,31 @@ async def test_refused_group_fails_and_the_next_one_goes_on(setting: Setting) ->
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-async def test_unknown_outcome_ends_the_engine_and_tells_nobody(setting: Setting, side: str) -> None:
+async def test_unknown_outcome_ends_the_engine_and_is_called_unknown(setting: Setting, side: str) -> None:
     """It was once reported as refused, so callers were told that a commit which could well be durable had
     not happened; only recovery knows (T6)."""
     setattr(setting.disk, side, CommitOutcomeUnknown("restart and recover"))
     accepted = setting.committer.accept(setting.proposal())
     with pytest.raises(CommitOutcomeUnknown):
         await setting.committer.run()
-    assert not accepted.durable.is_settled
+    with pytest.raises(BackendFault, match="whether this was committed is not known"):
+        await accepted.durable.wait()
     assert setting.committer.head_ts == 0
     assert setting.announced == []
+
+
+async def test_nobody_waits_for_a_committer_that_was_cut_off(setting: Setting) -> None:
+    """A push waits shielded for its commit; a crash of the engine left it waiting for ever."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(setting.committer.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        early = setting.committer.accept(setting.proposal())
+    late = setting.committer.accept(setting.proposal())
+    for accepted in (early, late):
+        with pytest.raises(BackendFault, match="shutting down"):
+            await accepted.durable.wait()
+    assert setting.committer.overlay() == []
 
 
 @attrs.define
