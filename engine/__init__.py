@@ -14,7 +14,7 @@ A map, from what decides to what a person touches:
     deployment, housekeeping, collector       the parts put together, and kept tidy
 
     session, query_set, commands, answers,    one socket's protocol, without I/O
-      failures, clients, id_ranges, pacing
+      failures, clients, id_ranges, pacing, held
     connection                                a WebSocket that carries out what its session commands
     exchange, http, http_api, site            HTTP, the API and pages
     server                                    one port for all of it

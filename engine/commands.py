@@ -18,6 +18,8 @@ class SessionLimits:
     actions_running_max: int = 1000
     # Counts changes that wait as well. A page watches tens of queries.
     subscriptions_max: int = 10_000
+    # Memory for the arguments of calls without an answer and of subscriptions (`held`).
+    held_bytes_max: int = 256 * 1024 * 1024
     transitions_unsent_max: int = 2
     # A transition above this size is cut for clients that can put it together
     # again, so that each part resets their timer of 60 s on a slow line.

@@ -123,6 +123,7 @@ class Connection:
             context.limits,
             doorbell=self._ring,
             subscriptions=context.shared.subscriptions,
+            held_bytes=context.shared.held_bytes,
         )
         self._shared_rate = context.shared.messages
         self.unread = Unread(context.shared.unread, self._evict)

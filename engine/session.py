@@ -39,6 +39,7 @@ from engine.backend import (
 from engine.clients import Client
 from engine.commands import Close, Command, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.failures import Trouble, request_id_of, trouble_of, trouble_of_fault
+from engine.held import Held, weigh
 from engine.id_ranges import IdRanges
 from engine.query_set import OutOfContract, QuerySet, QuerySource, Subscription, read_call
 from engine.shared_limits import Allowance, Share
@@ -46,6 +47,7 @@ from tidewell import protocol
 from tidewell.protocol import Ts, Uint, Version
 
 _SESSION_ID_LENGTH_MAX: Final = 128  # a UUID has 36; some tools make up their own
+_TOO_LARGE: Final = "memory for arguments is short"
 _REQUEST_GAPS_MAX: Final = 1000  # requests arrive in order but for what an earlier socket answered
 
 
@@ -76,13 +78,14 @@ class Session:
         limits: SessionLimits | None = None,
         doorbell: Callable[[], None] | None = None,
         subscriptions: Allowance | None = None,
+        held_bytes: Allowance | None = None,
     ) -> None:
         """Begin a session.
 
         Args:
           nonce: names a session that does not name itself; must be unique.
           doorbell: rung by the source in place of `invalidate`, which it has to call.
-          subscriptions: those that all sessions together may have; default: as many as this one may.
+          subscriptions, held_bytes: what all sessions together may have; default: as much as this one may.
         """
         self.commands: deque[Command] = deque()
         self.is_closed = False
@@ -98,6 +101,8 @@ class Session:
         self._verifying: protocol.Authenticate | None = None
         self._queries = QuerySet(source, doorbell or self.invalidate, self._limits.subscriptions_max)
         self._subscriptions = Share(subscriptions or Allowance(self._limits.subscriptions_max))
+        most = self._limits.held_bytes_max
+        self._memory = Held(held_bytes or Allowance(most), most)
 
         self._seen = IdRanges()
         self._mutations: deque[_Request] = deque()
@@ -129,7 +134,7 @@ class Session:
             return
         try:
             message = protocol.decode_client_message(data)
-            self._dispatch(message, now_ns)
+            self._dispatch(message, data, now_ns)
         except (protocol.MalformedMessage, OutOfContract) as error:
             self._fail(str(error))
 
@@ -156,6 +161,7 @@ class Session:
             self._grant.identity, target.identity != self._current.identity, self._session_key
         )
         self._subscriptions.resize(self._queries.size)
+        self._memory.changes_applied()
         changes: list[protocol.QueryChange] = [protocol.QueryRemoved(Uint(number)) for number in removed]
         stale = self._queries.stale()
         asked = tuple(subscription for subscription in stale if subscription.watch is not None)
@@ -228,6 +234,7 @@ class Session:
         if trouble is not None:
             self._give_up(trouble)
             return
+        self._memory.drop_call(request_id)
         self._send(answers.action_response(request_id, call_id, outcome, redacted=self._source.redacted))
         self._owe_transition(0)
         self._ask_for_update()
@@ -267,23 +274,27 @@ class Session:
             self._queries.close()
             self._subscriptions.resize(0)
             self._mutations.clear()
+            self._memory.clear()
             self._held = None
             self.commands.append(Close(code, reason, detail))
 
     # ---- messages ---------------------------------------------------------------------
 
-    def _dispatch(self, message: protocol.ClientMessage, now_ns: int) -> None:
+    def _dispatch(self, message: protocol.ClientMessage, text: str, now_ns: int) -> None:
         match message:
             case protocol.Mutation():
-                self._receive_mutation(message, now_ns)
+                self._receive_mutation(message, text, now_ns)
             case protocol.Action():
-                self._receive_action(message, now_ns)
+                self._receive_action(message, text, now_ns)
             case protocol.ModifyQuerySet():
                 if not self._queries.modify(message):
                     self.close(1013, "TooManySubscriptions", f"more than {self._limits.subscriptions_max}")
                     return
                 if not self._subscriptions.resize(self._queries.size):
                     self.close(1013, "SubscriptionsWorkerFullError", "too many subscriptions on all sockets")
+                    return
+                if not self._memory.add_changes(message.modifications, weigh(text)):
+                    self.close(1013, "TooManyConcurrentRequests", _TOO_LARGE)
                     return
                 self._is_dirty = True
                 self._ask_for_update()
@@ -327,8 +338,8 @@ class Session:
         else:
             raise OutOfContract(f"unknown tokenType {message.token_type!r}")
 
-    def _receive_mutation(self, message: protocol.Mutation, now_ns: int) -> None:
-        if not self._take_request(message.request_id, now_ns):
+    def _receive_mutation(self, message: protocol.Mutation, text: str, now_ns: int) -> None:
+        if not self._take_request(message.request_id, text, now_ns):
             return
         if len(self._mutations) >= self._limits.mutations_queued_max:
             self.close(1013, "TooManyConcurrentRequests", "too many queued mutations")
@@ -337,8 +348,8 @@ class Session:
         self._run_next_mutation()
         self._ask_for_update()
 
-    def _receive_action(self, message: protocol.Action, now_ns: int) -> None:
-        if not self._take_request(message.request_id, now_ns):
+    def _receive_action(self, message: protocol.Action, text: str, now_ns: int) -> None:
+        if not self._take_request(message.request_id, text, now_ns):
             return
         if len(self._actions) >= self._limits.actions_running_max:
             self.close(1013, "TooManyConcurrentRequests", "too many running actions")
@@ -350,12 +361,15 @@ class Session:
         else:
             self.commands.append(RunAction(request.request_id, request.call))
 
-    def _take_request(self, request_id: int, now_ns: int) -> bool:
+    def _take_request(self, request_id: int, text: str, now_ns: int) -> bool:
         """Note that a request came; False if it has been here before, or may not run."""
         if self._expire(now_ns) or not self._seen.add(request_id):
             return False
         if len(self._seen) > _REQUEST_GAPS_MAX:
             raise OutOfContract("request ids do not count up")
+        if not self._memory.add_call(request_id, weigh(text)):
+            self.close(1013, "TooManyConcurrentRequests", _TOO_LARGE)
+            return False
         return True
 
     def _request(self, message: protocol.Mutation | protocol.Action) -> _Request:
@@ -380,6 +394,7 @@ class Session:
             self.commands.append(RunMutation(request.call, key))
 
     def _answer_mutation(self, request: _Request, outcome: MutationOutcome) -> None:
+        self._memory.drop_call(request.request_id)
         redacted = self._source.redacted
         self._send(answers.mutation_response(request.request_id, request.call_id, outcome, redacted=redacted))
         self._owe_transition(outcome.ts if outcome.failure is None else 0)

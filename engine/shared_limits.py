@@ -34,6 +34,8 @@ class SharedLimits:
     # Beyond the first bytes of each socket: a dozen of the largest messages.
     unread_bytes_max: int = 256 * MIB
     unread_bytes_of_one_max: int = 64 * MIB
+    # For arguments that wait and that are watched: some 100 KiB for each of ten thousand clients.
+    held_bytes_max: int = 1024 * MIB
 
 
 @attrs.define
@@ -74,6 +76,7 @@ class SharedState:
     limits: SharedLimits = attrs.field(factory=SharedLimits)
     sockets: Allowance = attrs.field(init=False)
     subscriptions: Allowance = attrs.field(init=False)
+    held_bytes: Allowance = attrs.field(init=False)
     messages: TokenBucket = attrs.field(init=False)
     unread: ReceiveBudget = attrs.field(init=False)
 
@@ -81,5 +84,6 @@ class SharedState:
         limits = self.limits
         self.sockets = Allowance(limits.sockets_max)
         self.subscriptions = Allowance(limits.subscriptions_max)
+        self.held_bytes = Allowance(limits.held_bytes_max)
         self.messages = TokenBucket(limits.messages_per_s, limits.messages_burst)
         self.unread = ReceiveBudget(limits.unread_bytes_max, limits.unread_bytes_of_one_max)

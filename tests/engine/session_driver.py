@@ -18,6 +18,7 @@ from engine.backend import ActionOutcome, BackendFault, Identity, MutationOutcom
 from engine.clients import Client
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.session import Job, Session
+from engine.shared_limits import Allowance
 from tidewell.protocol import decode_ts
 
 from .fake_backend import FakeBackend
@@ -59,9 +60,10 @@ class SessionDriver:
         client: Client = NPM,
         limits: SessionLimits | None = None,
         auto: bool = True,
+        held_bytes: Allowance | None = None,
     ) -> None:
         self.backend = backend or FakeBackend()
-        self.session = Session(self.backend, client, "nonce", limits)
+        self.session = Session(self.backend, client, "nonce", limits, held_bytes=held_bytes)
         self.auto = auto
         self.now_ns = NOW_NS
         self.sent: deque[dict[str, Any]] = deque()  # what a test has not looked at
