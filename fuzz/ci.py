@@ -1,18 +1,21 @@
 """What has to hold for a change to land: every planted bug is found, and a short swarm finds no other.
 
-    python -m fuzz.ci --seconds 120
+    python -m fuzz.ci --seconds 180 --seeds 150 --first 7
 
-The seeds of the swarm are new ones each time, and printed; `--first` repeats them.
+The seeds of the swarm are new ones each time, and printed; `--first` repeats them. CI takes the
+first seed from the commit that it judges and a fixed number of seeds from there: every commit
+is shown seeds of its own, and running CI for it again asks the same question again.
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -36,14 +39,15 @@ def _hunt_watched(canary: Canary) -> Found:
         return hunt(canary)
 
 
-def _swarm(pool: ProcessPoolExecutor, first: int, jobs: int, end: float) -> Iterator[Result]:
-    """Run seeds from `first` on until the time is up; yield each result as it comes."""
-    seed = first
+def _swarm(pool: ProcessPoolExecutor, seeds: Iterable[int], jobs: int, end: float) -> Iterator[Result]:
+    """Run `seeds` until the time is up; yield each result as it comes."""
+    coming = iter(seeds)
     running: dict[Future[Result], int] = {}
-    while running or time.monotonic() < end:
-        while len(running) < jobs and time.monotonic() < end:
+    while True:
+        while len(running) < jobs and time.monotonic() < end and (seed := next(coming, None)) is not None:
             running[pool.submit(_run_watched, seed)] = seed
-            seed += 1
+        if not running:
+            return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             try:
@@ -60,8 +64,9 @@ def _swarm(pool: ProcessPoolExecutor, first: int, jobs: int, end: float) -> Iter
 @click.command()
 @click.option("--seconds", default=120.0, help="Of real time, for canaries and swarm together.")
 @click.option("--first", type=int, help="The first seed of the swarm; drawn by default.")
+@click.option("--seeds", type=int, help="Run no more seeds than this, even if there is time.")
 @click.option("--jobs", default=os.cpu_count() or 1, help="Processes.")
-def main(seconds: float, first: int | None, jobs: int) -> None:
+def main(seconds: float, first: int | None, seeds: int | None, jobs: int) -> None:
     """End with status 1 if the swarm finds something, or a canary is not found."""
     started = time.monotonic()
     if first is None:
@@ -75,7 +80,8 @@ def main(seconds: float, first: int | None, jobs: int) -> None:
         print(f"canaries took {canaries_s:.0f} s; swarm from seed {first}", flush=True)
         results = []
         # At least one seed per process, however slow the machine.
-        for result in _swarm(pool, first, jobs, max(started + seconds, time.monotonic() + 1)):
+        swarm = itertools.count(first) if seeds is None else range(first, first + seeds)
+        for result in _swarm(pool, swarm, jobs, max(started + seconds, time.monotonic() + 1)):
             results.append(result)
             is_good = is_good and not result.problems
             print(describe(result, SWARM), flush=True)
