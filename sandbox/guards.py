@@ -64,6 +64,15 @@ class Structure:
             for item in value:
                 self.measure(item, depth + 1)
 
+    def walk_plain(self, values: list[Any]) -> bool:
+        """Measure the list `values`, and say whether it is plain."""
+        kinds = set(map(type, values))
+        if kinds <= _NUMBERS:
+            self._charge(len(values) // costs.COPY_ITEMS + 1)
+            return True
+        self.measure(values)
+        return kinds <= _SCALARS or self.is_plain(values)
+
     def is_plain(self, values: Any, depth: int = 0) -> bool:
         """Whether `values` are numbers, texts and sequences of such: comparing them runs C code alone."""
         kinds = set(map(type, values))
@@ -265,7 +274,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         """
         missing = at - len(frames)
         if missing > 0:
-            frames.extend([meter.step] * missing)
+            frames.extend([meter.units] * missing)
         charge(costs.ENTRY)
         error = sys.exception()
         if isinstance(error, MemoryError):
@@ -284,17 +293,12 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
             raise TypeError("a view of a dict cannot be matched; make a list of it")
         return value
 
-    def left(value: Any) -> Any:
-        frames.append(meter.step)
-        return value
-
     return {
         "_getiter_": meter.items,
-        "_budget_": meter.units,  # type: ignore[dict-item]  # the one injected name that is iterated, not called
-        "_step_": meter.step,
+        "_budget_": meter.units,  # type: ignore[dict-item]  # iterated, not called
+        "_next_": next,
         "_enter_": meter.enter,
-        "_leave_": meter.leave,
-        "_left_": left,
+        "_calls_": frames,  # type: ignore[dict-item]  # appended to when a call is left
         "_level_": frames.__len__,
         "_caught_": caught,
         "_subject_": subject,

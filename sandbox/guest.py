@@ -188,7 +188,7 @@ class GuestRuntime:
         finally:
             missing = level - len(self.meter.frames)
             if missing > 0:
-                self.meter.frames.extend([self.meter.step] * missing)
+                self.meter.frames.extend([self.meter.units] * missing)
         if self.meter.dead is not None:
             raise Terminated(self.meter.dead.kind, self.meter.dead.message)
         return result

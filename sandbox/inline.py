@@ -41,6 +41,10 @@ def is_number(node: ast.expr, *kinds: type) -> bool:
     return not isinstance(node.value, int) or -SMALL < node.value < SMALL
 
 
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and type(node.value) is str)
+
+
 def is_pure(node: ast.expr) -> bool:
     """Whether `node` can be evaluated twice: a name or a constant."""
     return isinstance(node, (ast.Name, ast.Constant))
@@ -60,8 +64,15 @@ def _name(name: str) -> ast.Name:
 
 
 def _is(value: ast.expr, kind: str, *, negated: bool = False) -> ast.Compare:
-    tested = ast.Call(func=_name("_type_"), args=[value], keywords=[])
+    """Return `value.__class__ is kind`. No class of a guest or of the host says another `__class__` than
+    its type, and looking at it costs less than calling `type`.
+    """
+    tested = ast.Attribute(value=value, attr="__class__", ctx=ast.Load())
     return ast.Compare(left=tested, ops=[ast.IsNot() if negated else ast.Is()], comparators=[_name(kind)])
+
+
+def _type(value: ast.expr) -> ast.Call:
+    return ast.Call(func=_name("_type_"), args=[value], keywords=[])
 
 
 class Inliner:
@@ -90,12 +101,20 @@ class Inliner:
             ast.Compare(left=again, ops=[ast.Gt()], comparators=[ast.Constant(-SMALL)]),
         ]
 
+    @staticmethod
+    def _short_text(first: ast.expr, again: ast.expr) -> ast.expr:
+        length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
+        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_SMALL_TEXT)])
+        return ast.BoolOp(op=ast.And(), values=[_is(first, "_str_"), short])
+
     def _choice(self, test: ast.expr, body: ast.expr, orelse: ast.expr) -> ast.expr:
         return located(ast.IfExp(test=test, body=body, orelse=orelse), self._at)
 
     def add(self, node: ast.BinOp) -> ast.expr:
         """`a + b`: the sum is made first, since it is at most twice as large as what exists."""
         first, again = self._result(node)
+        if is_text(node.left) or is_text(node.right):
+            return self._choice(self._short_text(first, again), again, call("_sum_", again, at=self._at))
         small = ast.BoolOp(op=ast.And(), values=[_is(first, "_int_"), *self._small(again, again)])
         exact = ast.IfExp(test=_is(again, "_float_"), body=again, orelse=call("_sum_", again, at=self._at))
         return self._choice(small, again, exact)
@@ -169,7 +188,7 @@ class Inliner:
 
     def contains(self, node: ast.Compare, guard: str) -> ast.expr | None:
         """`item in holder`: a dict or a short list finds a constant in no time."""
-        if not isinstance(node.left, ast.Constant):
+        if not isinstance(node.left, ast.Constant) or len(repr(node.left.value)) > _SMALL_TEXT:
             return None
         first, again = self._kept("a", node.comparators[0])
         plain = ast.Compare(left=node.left, ops=node.ops, comparators=[again])
@@ -182,9 +201,7 @@ class Inliner:
     def text_method(self, node: ast.Attribute) -> ast.expr:
         """`text.method`: a short text is read in no time. The method's name stays what the guest wrote."""
         first, again = self._kept("m", node.value)
-        length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
-        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_SMALL_TEXT)])
-        test = ast.BoolOp(op=ast.And(), values=[_is(first, "_str_"), short])
+        test = self._short_text(first, again)
         plain = ast.Attribute(value=again, attr=node.attr, ctx=ast.Load())
         guarded = call("_getattr_", again, ast.Constant(node.attr), at=self._at)
         return self._choice(test, plain, guarded)
@@ -199,8 +216,9 @@ class Inliner:
 
     def writable_attributes(self, node: ast.expr) -> ast.expr:
         first, again = self._kept("w", node)
-        kind = ast.Call(func=_name("_type_"), args=[first], keywords=[])
-        return self._choice(_is(kind, "_mutable_"), again, call("_attributes_", again, at=self._at))
+        kind = _type(_type(first))  # of a class, `__class__` is the slower one
+        test = ast.Compare(left=kind, ops=[ast.Is()], comparators=[_name("_mutable_")])
+        return self._choice(test, again, call("_attributes_", again, at=self._at))
 
     def text(self, node: ast.expr) -> ast.expr:
         """An f-string: its length is looked at, and charged when it is long."""
@@ -212,4 +230,6 @@ class Inliner:
 
     def field(self, node: ast.expr) -> ast.expr:
         first, again = self._kept("a", node)
-        return self._choice(_is(first, "_str_"), again, call("_format_", again, at=self._at))
+        small = ast.BoolOp(op=ast.And(), values=[_is(again, "_int_"), *self._small(again, again)])
+        plain = ast.BoolOp(op=ast.Or(), values=[_is(first, "_str_"), small])
+        return self._choice(plain, again, call("_format_", again, at=self._at))

@@ -3,8 +3,13 @@
 Nothing here runs per step. The budget is one C-level chain of blocks of bytes;
 a step is one byte pulled from it. Loops pull through `itertools.compress`, which
 takes an item and a byte together; `while` iterates over the chain itself; a
-function's first act is the chain's `__next__`. Python code runs once per block,
-which is also when the line being executed is noted for the profile.
+function's first act is a loop over the chain that is left at once, which costs less
+than any call. Python code runs once per block, which is also when the line being
+executed is noted for the profile.
+
+How deep calls nest is counted by a list that holds the chain once per call that is
+still allowed: a call pops it, pulls its step from what it got, and appends it again
+when it is left. At the bottom lies what raises.
 
 What is left is the length hint of the block in use plus the blocks to come, and
 a bulk charge moves the position in that block: both are O(1).
@@ -70,6 +75,21 @@ class _Spent:
         self._meter.exhausted()
 
 
+class _TooDeep:
+    """What a call finds below all the calls that are allowed: pulling a step from it ends the call."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def __iter__(self) -> _TooDeep:
+        return self
+
+    def __next__(self) -> int:
+        self._meter.too_deep()
+
+
 class Meter:
     """One per worker, reset for each call. The bound C callables stay valid over resets."""
 
@@ -91,9 +111,9 @@ class Meter:
         self.units: Iterator[int] = chain.from_iterable(self._source)
         self.step: Callable[[], int] = self.units.__next__
         self.items: Callable[[Any], Iterator[Any]] = partial(Items, selectors=self.units)
-        self.frames: list[Callable[[], object]] = []
-        self.enter = self.frames.pop  # `enter()()`: a step, or the end when calls are nested too deeply
-        self.leave = self.frames.append  # `leave(step)`
+        self.frames: list[Iterator[int]] = []
+        self.enter = self.frames.pop  # `next(enter())`: a step, or the end when calls are nested too deeply
+        self._bottom = _TooDeep(self)
         self.reset(fuel)
 
     def _blocks(self) -> Iterator[Iterator[int]]:
@@ -122,7 +142,7 @@ class Meter:
         if not self._active.__length_hint__():
             self.step()  # leaves `_spent` or a finished block behind
         self._set_left(self.budget - 1)
-        self.frames[:] = [self._too_deep, *[self.step] * self.depth]
+        self.frames[:] = [self._bottom, *[self.units] * self.depth]
         self._sampled_at = 0
         self._samples = {}
 
@@ -159,8 +179,8 @@ class Meter:
     def exhausted(self) -> NoReturn:
         self.end("fuel")
 
-    def _too_deep(self) -> NoReturn:
-        self.frames.append(self._too_deep)
+    def too_deep(self) -> NoReturn:
+        self.frames.append(self._bottom)
         self.end("depth")
 
     def end(self, kind: TerminationKind) -> NoReturn:

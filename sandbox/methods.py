@@ -280,20 +280,16 @@ class Methods:
         """Return the sorted list. Keys are computed by C, and charged where they are guest functions."""
         self._charge(costs.sort_steps(len(items)))
         if key is None:
-            self._structure.measure(items)
-            if self._structure.is_plain(items):
+            if self._structure.walk_plain(items):
                 return sorted(items, reverse=bool(reverse))
             return [items[i] for i in merge_order(items, bool(reverse))]
         if isinstance(key, Face):
             key = key.__call__
         self._charge(len(items))
         keys = list(map(key, items))
-        self._structure.measure(keys)
-        if self._structure.is_plain(keys):
-            order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
-        else:
-            order = merge_order(keys, bool(reverse))
-        return list(map(items.__getitem__, order))
+        if self._structure.walk_plain(keys):
+            return sorted(items, key=partial(next, iter(keys)), reverse=bool(reverse))  # the keys in turn
+        return list(map(items.__getitem__, merge_order(keys, bool(reverse))))
 
     def _sort(self, value: list[Any], *, key: Any = None, reverse: Any = False) -> None:
         result = self.ordered(list(value), key, reverse)

@@ -2,9 +2,10 @@
 
 What it adds to a program, and nothing else:
 
-* a step on entry of every function and lambda, a step for every test of a
+* a step on entry of every function and lambda (after the tests that lead right out
+  of a function again, since those paths need no place in the count of calls), a step for every test of a
   `while`, and, through `_getiter_`, a step for every item of every loop;
-* a count of nested calls, kept by a pair of C-level list operations. A function
+* a count of nested calls, kept by taking from a list and giving back to it. A function
   that calls nothing and iterates over nothing is left out of it: it cannot nest;
 * the host hook at the head of every handler, which ends the call on memory and
   recursion errors and restores the count of nested calls;
@@ -65,6 +66,58 @@ def own_nodes(body: list[Any]) -> list[ast.AST]:
     return found
 
 
+def with_ways_out(body: list[ast.stmt]) -> tuple[list[ast.stmt], int]:
+    """Return the body, and with how many ways out it begins: `if test: return value`, with nothing called.
+
+    On those the function calls nobody, so they need no place in the count of calls. A
+    recursion takes one in half of its calls or more. `return a if test else b` is
+    written as the two statements that it is when only one of its sides calls.
+    """
+    first = body[0].value if isinstance(body[0], ast.Expr) else None
+    head = body[:1] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
+    rest = body[len(head) :]
+    count = 0
+    while count < len(rest):
+        statement = rest[count]
+        if isinstance(statement, ast.Return) and isinstance(statement.value, ast.IfExp):
+            split = _sides(statement, statement.value)
+            if split is None:
+                break
+            rest[count : count + 1] = split
+        elif isinstance(statement, ast.If) and not statement.orelse:
+            if not (len(statement.body) == 1 and isinstance(statement.body[0], ast.Return)):
+                break
+            if not is_leaf([statement]):
+                break
+            count += 1
+        else:
+            break
+    return [*head, *rest], count
+
+
+def _sides(statement: ast.Return, value: ast.IfExp) -> list[ast.stmt] | None:
+    """Return `if test: return a` and `return b` for `return a if test else b` whose side b calls."""
+    if not is_leaf([value.test, value.body]) or is_leaf([value.orelse]):
+        return None
+    first = ast.If(test=value.test, body=[ast.Return(value=value.body)], orelse=[])
+    return [located(first, statement), located(ast.Return(value=value.orelse), statement)]
+
+
+def stepping(units: ast.expr, at: ast.AST) -> ast.stmt:
+    """Return what takes a step: a loop that is left at once, which is cheaper than any call.
+
+    Its variable is the one that guards in place keep results in: another would be one more to set up.
+    """
+    step = ast.For(target=ast.Name("_r_", ast.Store()), iter=units, body=[ast.Break()], orelse=[])
+    return located(step, at)
+
+
+def leaving(at: ast.AST) -> ast.expr:
+    """Return what gives the place in the count of calls back."""
+    append = ast.Attribute(value=ast.Name("_calls_", ast.Load()), attr="append", ctx=ast.Load())
+    return located(ast.Call(func=append, args=[ast.Name("_budget_", ast.Load())], keywords=[]), at)
+
+
 def yields(body: list[Any]) -> bool:
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(body))
 
@@ -93,6 +146,9 @@ class Transformer(ExpressionTransformer):
         node.returns = None
         node.type_comment = None
         generator, leaf = yields(node.body), is_leaf(list(node.body))
+        ways_out = 0
+        if not generator and not leaf:
+            node.body, ways_out = with_ways_out(node.body)
         outer = self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body
         parameters = [*node.args.posonlyargs, *node.args.args]
         if not is_method or not parameters:
@@ -106,24 +162,27 @@ class Transformer(ExpressionTransformer):
         body = self.visit_body(node.body)
         self.integers = outer_integers
         self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body = outer
-        node.body = self.metered(node, body, counted=not generator and not leaf)
+        node.body = self.metered(node, body, ways_out, counted=not generator and not leaf)
         if generator:
             node.decorator_list.append(located(ast.Name("_generator_", ast.Load()), node))
         return node
 
-    def metered(self, node: ast.FunctionDef, body: list[ast.stmt], *, counted: bool) -> list[ast.stmt]:
+    def metered(
+        self, node: ast.FunctionDef, body: list[ast.stmt], ways_out: int, *, counted: bool
+    ) -> list[ast.stmt]:
         head: list[ast.stmt] = []
         if ast.get_docstring(node, clean=False) is not None:
             head, body = body[:1], body[1:]
         if not counted:
-            step = located(ast.Expr(call("_step_", at=node)), node)
-            return [*head, step, *body]
-        enter = located(ast.Expr(ast.Call(func=call("_enter_", at=node), args=[], keywords=[])), node)
-        leave = located(ast.Expr(call("_leave_", ast.Name("_step_", ast.Load()), at=node)), node)
-        if not body:
-            body = [located(ast.Pass(), node)]
-        counted_body = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
-        return [*head, enter, counted_body]
+            return [*head, stepping(ast.Name("_budget_", ast.Load()), node), *body]
+        early, body = body[:ways_out], body[ways_out:]
+        for way_out in early:
+            assert isinstance(way_out, ast.If)
+            way_out.body.insert(0, stepping(ast.Name("_budget_", ast.Load()), node))
+        leave = located(ast.Expr(leaving(node)), node)
+        body = body or [located(ast.Pass(), node)]
+        tried = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
+        return [*head, *early, stepping(call("_enter_", at=node), node), tried]
 
     def visit_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []
@@ -156,10 +215,11 @@ class Transformer(ExpressionTransformer):
         self.integers = outer_integers
         self.class_fields, self.super_scope, self.mode, self.in_class_body = outer
         if leaf or generator:
-            entered: ast.expr = call("_step_", at=node)
+            entered = call("_next_", ast.Name("_budget_", ast.Load()), at=node)
         else:
-            entered = located(ast.Call(func=call("_enter_", at=node), args=[], keywords=[]), node)
-            body = call("_left_", body, at=node)
+            entered = call("_next_", call("_enter_", at=node), at=node)
+            pair = ast.Tuple([body, leaving(node)], ast.Load())
+            body = located(ast.Subscript(value=pair, slice=ast.Constant(0), ctx=ast.Load()), node)
         node.body = located(ast.BoolOp(op=ast.And(), values=[entered, body]), node)
         return node
 

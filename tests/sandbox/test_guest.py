@@ -171,3 +171,42 @@ def test_an_error_of_the_application_has_the_name_that_clients_know() -> None:
 class Tidewell:
     def __init__(self, error: type[Exception]) -> None:
         self.AppError = error
+
+
+WAYS_OUT = """
+def same(a): return a
+def early(a):
+    "with a text"
+    if a is None: return 0
+    if a: return a
+    return same(a) + 1
+def either(a): return a if a < 2 else same(a)
+def number_first(a):
+    1
+    if a: return a
+    return same(a)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected", "steps"),
+    [
+        ("early", None, 0, 1),
+        ("early", 5, 5, 1),
+        ("early", 0, 1, 2),
+        ("either", 1, 1, 1),
+        ("either", 2, 2, 2),
+        ("number_first", 3, 3, 1),
+        ("number_first", 0, 0, 2),
+    ],
+)
+def test_every_way_out_of_a_function_takes_one_step(
+    name: str, given: object, expected: object, steps: int
+) -> None:
+    runtime = GuestRuntime()
+    namespace = runtime.namespace("ways")
+    runtime.run(compile_module(WAYS_OUT, "ways.py", "ways"), namespace)
+    before, level = runtime.steps_used, len(runtime.meter.frames)
+    assert runtime.call(namespace[name], given) == expected
+    assert runtime.steps_used - before == steps
+    assert len(runtime.meter.frames) == level

@@ -93,9 +93,9 @@ def test_a_bulk_charge_beyond_the_budget_ends_the_call() -> None:
 def test_calls_nested_too_deeply_end_the_call_for_good() -> None:
     meter = Meter(1000, depth=3)
     for _ in range(3):
-        meter.enter()()
+        next(meter.enter())
     with pytest.raises(Terminated) as ended:
-        meter.enter()()
+        next(meter.enter())
     assert ended.value.kind == "depth"
     with pytest.raises(Terminated) as again:
         meter.step()
