@@ -6,8 +6,11 @@ A map, from what decides to what a person touches:
     clock, chance, offload, promise           time, randomness and threads as things handed in
     committer, conflict_report                the order of commits; groups, one sync each
     mutations, mutation_queue, pace           from a call to a durable commit, however often it takes
-    idempotency, records                      what is written along with a commit
-    queries, query_lanes, interval_index      the query cache and who is told of a commit
+    idempotency, records, conditions          what is written along with a commit
+    attempts                                  what is kept of runs that were not committed
+    queries, query_entries, query_lanes       the query cache; its records; executions on their way
+    read_registry, interval_index,            who is told of a commit, and when
+      interval_tree, doorbells, alarms
     actions                                   functions outside transactions
     runner, guest_outcomes, guest             calls in workers; what a worker says; the worker's side
     code, push, app_folder                    versions of an app, and how one becomes active

@@ -55,24 +55,28 @@ class Actions:
                 Failure(f"Uncaught FunctionError: actions nested deeper than {DEPTH_MAX}\n", kind="CallDepth")
             )
 
+        execution = self._chance.token(16).hex()
+
         async def answer(syscall: frames.Syscall) -> frames.SyscallReply:
-            return await self._answer(syscall, call, depth)
+            return await self._answer(syscall, call, execution, depth)
 
         started = self._clock.monotonic()
         # A nested action holds its caller's slot too, so it takes none: waiting for one could wait for ever.
         if depth == 1:
             async with self._slots:
-                [result] = await self._run(code, call, answer)
+                [result] = await self._run(code, call, execution, answer)
         else:
-            [result] = await self._run(code, call, answer)
+            [result] = await self._run(code, call, execution, answer)
         self._on_execution(call, "action", result, self._clock.monotonic() - started)
         if isinstance(result, Lost):
             return _failed(Failure(f"{result.message}\n", kind=result.code))
         return result.as_action()
 
-    async def _run(self, code: CodeVersion, call: Call, answer: OnSyscall) -> list[GuestOutcome | Lost]:
+    async def _run(
+        self, code: CodeVersion, call: Call, execution: str, answer: OnSyscall
+    ) -> list[GuestOutcome | Lost]:
         frame = frames.Call(
-            execution=self._chance.token(16).hex(),
+            execution=execution,
             kind="action",
             path=call.path,
             args=pack(call.args),
@@ -87,7 +91,9 @@ class Actions:
             code, [frame], begin_ts=0, cpu_s=CPU_S, wall_s=WALL_S, on_syscall=answer
         )
 
-    async def _answer(self, syscall: frames.Syscall, caller: Call, depth: int) -> frames.SyscallReply:
+    async def _answer(
+        self, syscall: frames.Syscall, caller: Call, execution: str, depth: int
+    ) -> frames.SyscallReply:
         """Do what an action asks for. A failure is an answer too: it is raised inside the action."""
         try:
             args = unpack(syscall.args)
@@ -95,7 +101,9 @@ class Actions:
             raise frames.ProtocolViolation(f"arguments of a syscall: {error}") from None
         if type(args) is not dict:
             raise frames.ProtocolViolation("the arguments of a syscall are not an object")
-        call = Call(syscall.path, args, caller.identity, caller.request_id, "internal")
+        call = Call(
+            syscall.path, args, caller.identity, caller.request_id, "internal", execution, syscall.number
+        )
         outcome: QueryOutcome | MutationOutcome | ActionOutcome
         try:
             match syscall.operation:

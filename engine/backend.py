@@ -62,6 +62,8 @@ class Call:
     identity: Identity
     request_id: str  # 16 lower-case hex digits
     origin: Origin
+    parent: str = ""  # execution id of the action that makes the call
+    parent_call: int = 0  # which of the action's calls this is, from 1
 
 
 @attrs.frozen

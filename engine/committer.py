@@ -113,6 +113,10 @@ class View:
         self._own.add(ts)
 
     def has_lost(self, losses: int) -> bool:
+    def seen_before(self, ts: Timestamp) -> Timestamp:
+        """Return the newest commit before `ts` that it shows: the snapshot to look at for what was read."""
+        return max((own for own in self._own if own < ts), default=self.seen_ts)
+
         """Whether something it shows was taken back since, by the committer's count."""
         return losses != self._losses and bool(self._own or self.seen_ts > self.begin_ts)
 

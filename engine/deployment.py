@@ -26,12 +26,14 @@ import trio
 
 from engine.actions import ACTIONS_MAX, Actions
 from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
+from engine.attempts import Attempts
 from engine.auth_config import Provider
 from engine.backend import ActionOutcome, Call, Failure, Kind, MutationOutcome, QueryOutcome, Watch
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.committer import Committer
+from engine.conditions import keep_current
 from engine.conflicts import Conflicts
 from engine.environment import Environment
 from engine.housekeeping import Housekeeping
@@ -80,6 +82,7 @@ class Deployment:
     _pools: tuple[Pool, ...]
     committer: Committer
     mutations: Mutations
+    attempts: Attempts
     queries: Queries
     _query_lanes: QueryLanes
     _actions: Actions
@@ -145,11 +148,13 @@ class Deployment:
                 helpers.start_soon(self._query_lanes.run)
                 helpers.start_soon(self.queries.run_timers)
                 helpers.start_soon(self._housekeeping.run)
+                helpers.start_soon(self.attempts.run)
                 helpers.start_soon(self.conflicts.run)
                 async with trio.open_nursery() as writers:
                     writers.start_soon(self.committer.run)
                     task_status.started()
                     await self.mutations.run()
+                    await self.attempts.flush()
                     await self.conflicts.flush()
                     self.committer.close()
                 helpers.cancel_scope.cancel()
@@ -219,7 +224,9 @@ def _assemble(
         store, write_log, clock, queries.announce, seams.run_blocking, code.hash if code else None
     )
     idempotency = Idempotency(store)
-    mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution)
+    keep_current(store)
+    attempts = Attempts(store, clock, seams.run_blocking)
+    mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution, attempts)
     conflicts = Conflicts(store, committer, clock, chance)
     mutations.on_conflict = conflicts.note
     own_writes = OwnWrites(store, committer, mutations.hold)
@@ -252,6 +259,7 @@ def _assemble(
         pools=(pool, action_pool),
         committer=committer,
         mutations=mutations,
+        attempts=attempts,
         queries=queries,
         query_lanes=query_lanes,
         actions=actions,

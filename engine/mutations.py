@@ -43,7 +43,7 @@ from engine.code import CodeVersion
 from engine.committer import Accepted, Committer, Overtaken, Proposal, View, no_rows
 from engine.conflict_report import ConflictReport, Participant, describe_conflict
 from engine.conflicts import RecentLines
-from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
+from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims, read_outcome
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES, Job, MutationQueue
 from engine.promise import Promise
@@ -209,7 +209,7 @@ class Mutations:
         is_broken = False
         for job, call, guest in zip(batch, calls, results, strict=True):
             if isinstance(guest, Lost):
-                self._note_lost(job, call, guest, view, code, seconds)
+                self._note_lost(job, call, guest, view.seen_ts, code)
                 self._on_execution(job.call, "mutation", guest, seconds)
                 self._queue.pace.note_lost(job.call.path)
                 self._settle_lost(job, guest)
@@ -232,11 +232,17 @@ class Mutations:
                 continue
             except StoreError as error:
                 is_broken = True
+                seen_ts = self._committer.accepted_ts
+                self._attempts.note(Attempt("failed", type(error).__name__, str(error), record.at(seen_ts)))
                 self._refuse(
                     job, guest, error, view.begin_ts if newest is None else newest.ts, newest, seconds
                 )
                 continue
             self._on_execution(job.call, "mutation", guest, seconds)
+            if guest.failure is not None:
+                # Nothing has changed what it read: it could have had the newest snapshot.
+                failed = record.at(self._committer.accepted_ts)
+                self._attempts.note(Attempt("failed", guest.failure.kind, guest.failure.message, failed))
             if accepted is not None:
                 newest = accepted
                 view.follow(accepted.ts)
@@ -244,25 +250,31 @@ class Mutations:
             self._finish(job, guest, view.begin_ts if newest is None else newest.ts, waits_for=newest)
         self._queue.put_back(broken)
 
-    def _judge(
-        self, job: Job, guest: GuestOutcome, view: View, record: MutationRecord
-    ) -> Accepted | None:
+    def _judge(self, job: Job, guest: GuestOutcome, view: View, record: MutationRecord) -> Accepted | None:
         """Return the accepted commit, or None for a call that wrote nothing or failed. Raises `Overtaken`."""
         if guest.failure is not None or (not guest.writes and job.idempotency is None):
             # What it says is what it saw: it must still stand. (What may be sent again is recorded
             # even if it only read: the answer to a request is the one that was given first.)
-            self._committer.check(view, guest.reads, code.hash)
+            self._committer.check(view, guest.reads, record.code.hash)
             return None
         proposal = Proposal(
             view,
             guest.reads,
             guest.writes,
-            code.hash,
-            record=MutationRecord(job.call, call, guest, code, job.attempt).pack,
+            record.code.hash,
+            record=record.pack,
             rows=no_rows if job.idempotency is None else self._idempotency.rows(job.idempotency, guest),
             packed_writes=guest.raw.writes,
         )
         return self._committer.accept(proposal)
+
+    def _note_lost(
+        self, job: Job, call: frames.Call, ended: Lost, seen_ts: Timestamp, code: CodeVersion
+    ) -> None:
+        """Keep an attempt whose worker died: what it was given, and nothing of what it did."""
+        nothing = read_outcome(frames.Outcome(kind="function", code=ended.code, error=ended.message))
+        record = MutationRecord(job.call, call, nothing, code, job.attempt, 0, self._runner.production)
+        self._attempts.note(Attempt("lost", ended.code, ended.message, record.at(seen_ts)))
 
     def _wants_lines(self, batch: list[Job]) -> bool:
         """Whether to have lines told: in development always, in production of what conflicts these days."""

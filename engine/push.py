@@ -27,6 +27,7 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion, decode_version, encode_version, hash_modules, make_version
 from engine.committer import Committer, Proposal, View
+from engine.conditions import PrivateRows
 from engine.offload import RunBlocking
 from sandbox.analysis import InvalidAnalysis
 from sandbox.frames import Load, Loaded, LoadFailed, Module, SourceError
@@ -285,10 +286,22 @@ class Pusher:
 def load_active(store: Store) -> CodeVersion | None:
     """Return the version that was active when the store was last closed, or None."""
     name = store.private_get(ACTIVE_KEY)
-    if name is None:
-        return None
-    data = store.private_get(CODE_PREFIX + name)
-    assert data is not None, name
+    return None if name is None else load_version(store, name.decode())
+
+
+class UnknownVersion(StoreError):
+    """A code version that the store does not have. It keeps every version that was ever active."""
+
+
+def load_version(store: PrivateRows, name: str) -> CodeVersion:
+    """Return the code version with a hash, active or not.
+
+    Raises:
+      UnknownVersion: it was never pushed to this store.
+    """
+    data = store.private_get(CODE_PREFIX + name.encode())
+    if data is None:
+        raise UnknownVersion(f"the store has no code version {name}; was it restored from an older backup?")
     return decode_version(data)
 
 

@@ -168,12 +168,6 @@ class TrackedDatabase:
     def rollback_savepoint(self) -> None:
         self._inner.rollback_savepoint()
 
-    def trace_places(self, locate: Callable[[], tuple[str, int] | None]) -> None:
-        self._inner.trace_places(locate)
-
-    def places(self) -> Packs:
-        return self._inner.places()
-
     def read_set(self) -> Packs:
         return self._inner.read_set()
 

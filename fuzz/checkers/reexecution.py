@@ -122,7 +122,7 @@ def _call(record: Record) -> Call:
         identity=record.identity,
         seed=record.seed,
         now_ms=record.now_ms,
-        internal=record.caller != "socket",
+        internal=record.internal,
         request=pack({"requestId": record.request}),
     )
 
