@@ -4,7 +4,8 @@ A map, from what decides to what a person touches:
 
     backend                                   what the wire sees of a deployment
     clock, chance, offload, promise           time, randomness and threads as things handed in
-    committer, conflict_report                the order of commits; groups, one sync each
+    committer                                 the order of commits; groups, one sync each
+    conflict_report, conflicts                who overtook whom, and where it is kept
     mutations, mutation_queue, pace           from a call to a durable commit, however often it takes
     idempotency, records, conditions          what is written along with a commit
     attempts                                  what is kept of runs that were not committed
@@ -25,6 +26,8 @@ A map, from what decides to what a person touches:
       jwks, key_cache, outgoing
 
     cli, app_commands, store_commands         the command line
+    history, moments, showing                 the log of a data folder, as people read it
+    log_commands, conflict_commands           commands on it
     dev, report, run                          serving an app while it is written; calling it
     codegen, codegen_files, codegen_types     types for front ends
     testing/                                  the engine in the process of a test, in virtual time

@@ -12,7 +12,9 @@ from rich.table import Table
 
 from engine.app_commands import COMMANDS as APP_COMMANDS
 from engine.app_folder import InvalidAppFolder
+from engine.conflict_commands import COMMANDS as CONFLICT_COMMANDS
 from engine.dev import DevOptions, run_dev
+from engine.log_commands import COMMANDS as LOG_COMMANDS
 from engine.report import Report
 from engine.server import CannotListen
 from engine.store_commands import COMMANDS as STORE_COMMANDS
@@ -92,7 +94,7 @@ def doctor() -> None:
     )
 
 
-for command in (*STORE_COMMANDS, *APP_COMMANDS):
+for command in (*STORE_COMMANDS, *APP_COMMANDS, *LOG_COMMANDS, *CONFLICT_COMMANDS):
     main.add_command(command)
 
 

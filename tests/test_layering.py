@@ -107,12 +107,13 @@ def test_only_the_clock_and_the_terminal_read_the_time_in_the_engine() -> None:
         for path in (ROOT / "engine").rglob("*.py")
         if {"time", "datetime", "random", "secrets"} & set(imported_modules(path))
     }
-    # report.py stamps lines for a person; deployment.py draws secrets for files; claims.py spells a
-    # moment that it is given.
+    # report.py stamps lines for a person; deployment.py draws secrets for files; claims.py and
+    # moments.py spell a moment that they are given.
     assert readers <= {
         "engine/clock.py",
         "engine/chance.py",
         "engine/claims.py",
+        "engine/moments.py",
         "engine/report.py",
         "engine/deployment.py",
         # seeded generators alone
