@@ -51,6 +51,7 @@ from tidewell.values import unpack_trusted
 
 CODE_PREFIX: Final = b"code/version/"
 ACTIVE_KEY: Final = b"code/active"
+USERS_SHOWN: Final = 5  # functions named in a warning
 STEP: Final = 1000  # documents checked or indexed in one go off the event loop
 
 OnProgress = Callable[[str], None]
@@ -238,15 +239,15 @@ class Pusher:
         plan = catalog.plan()
         warnings = []
         for name, info in catalog.tables.items():
+            if name.startswith("_"):
+                continue  # the system's own, with indexes that no app declares
             declared = schema.tables[name].indexes if name in schema.tables else ()
             wanted = [old for old in info.indexes if any(_is_same(old, index) for index in declared)]
             for old in info.indexes:
                 if old not in wanted:
                     plan.remove_index(old.index_id)
                     if old.is_ready and old.name not in {index.name for index in declared}:
-                        warnings.append(
-                            f"the index {old.name} of {name} is no longer in the schema and was removed"
-                        )
+                        warnings.append(self._removal(name, old.name, code))
             for old in wanted:
                 if not old.is_ready:
                     plan.enable_index(old.index_id)
@@ -262,6 +263,16 @@ class Pusher:
         )
         await self._commit(plan.change(), rows, on_head=partial(self._activate, code))
         return tuple(warnings)
+
+    def _removal(self, table: str, index: str, code: CodeVersion) -> str:
+        """Return the warning that an index goes away, with the functions that used it, and those that will."""
+        text = f"the index {index} of {table} is no longer in the schema and was removed"
+        active = self._active()
+        if active is not None and (users := _users(active, table, index)):
+            text += f"; the version before used it in {users}"
+        if still := _users(code, table, index):
+            text += f"; this version asks for it in {still}, which fails now"
+        return text
 
     async def _commit(
         self,
@@ -307,6 +318,18 @@ def load_version(store: PrivateRows, name: str) -> CodeVersion:
 
 def _is_same(old: IndexInfo, index: Index) -> bool:
     return (old.name, old.fields, old.unique) == (index.name, index.fields, index.unique)
+
+
+def _users(code: CodeVersion, table: str, index: str) -> str:
+    """Return the functions that name an index, with their places. A use whose table is not written counts."""
+    found = {
+        f"{use.function or 'the module'} ({use.file}:{use.line})"
+        for use in code.described.index_uses
+        if use.index == index and use.table in (table, "")
+    }
+    shown = sorted(found)
+    more = f" and {len(shown) - USERS_SHOWN} more places" if len(shown) > USERS_SHOWN else ""
+    return ", ".join(shown[:USERS_SHOWN]) + more
 
 
 def _scope(catalog: Catalog) -> Scope:

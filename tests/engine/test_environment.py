@@ -168,6 +168,14 @@ async def test_a_full_disk_changes_nothing(it: Deployed, disk: Disk) -> None:
     assert await it.value("env:one", name="A") == "1"
 
 
+async def test_a_push_leaves_the_variables_and_their_index(it: Deployed) -> None:
+    await it.deployment.environment.change({"A": "1"})
+    await it.push({"env.py": APP["env.py"].replace("the same", "another")})
+    assert await it.value("env:one", name="A") == "1"
+    await it.deployment.environment.change({"A": "2"})
+    assert await it.value("env:one", name="A") == "2"
+
+
 async def test_variables_outlive_a_restart(tmp_path: Path) -> None:
     async with deployed(tmp_path, APP) as it:
         await it.deployment.environment.change({"A": "kept"})

@@ -104,7 +104,22 @@ async def test_index_can_be_given_another_name(it: Deployed) -> None:
     await add(it, "a")
     report = await it.push(app(RENAMED, BY_AUTHOR.replace("by_author", "of_author")))
     assert await it.value("notes:by", name="ann") == ["a"]
-    assert report.warnings == ("the index by_author of notes is no longer in the schema and was removed",)
+    assert report.warnings == (
+        "the index by_author of notes is no longer in the schema and was removed; "
+        "the version before used it in by (notes.py:31)",
+    )
+
+
+async def test_a_removed_index_is_told_with_the_functions_that_use_it(it: Deployed) -> None:
+    await it.push(app(INDEXED, BY_AUTHOR))
+    [warning] = (await it.push(app(PLAIN, BY_AUTHOR))).warnings
+    assert warning.endswith("; this version asks for it in by (notes.py:31), which fails now")
+    failed = await it.query("notes:by", name="ann")
+    assert failed.failure is not None
+    assert "there is no index 'by_author' on the table 'notes'" in failed.failure.message
+    await it.push(app(INDEXED))
+    [warning] = (await it.push(app(PLAIN))).warnings
+    assert warning == "the index by_author of notes is no longer in the schema and was removed"
 
 
 async def test_index_that_is_served_is_used_until_its_successor_is_full(it: Deployed, disk: Disk) -> None:
