@@ -18,6 +18,7 @@ from engine.log_commands import COMMANDS as LOG_COMMANDS
 from engine.report import Report
 from engine.server import CannotListen
 from engine.store_commands import COMMANDS as STORE_COMMANDS
+from engine.why_commands import COMMANDS as WHY_COMMANDS
 from sandbox.doctor import examine
 from sandbox.pool import PoolFailed
 from storage import StoreError
@@ -94,7 +95,7 @@ def doctor() -> None:
     )
 
 
-for command in (*STORE_COMMANDS, *APP_COMMANDS, *LOG_COMMANDS, *CONFLICT_COMMANDS):
+for command in (*STORE_COMMANDS, *APP_COMMANDS, *LOG_COMMANDS, *CONFLICT_COMMANDS, *WHY_COMMANDS):
     main.add_command(command)
 
 

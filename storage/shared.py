@@ -69,6 +69,13 @@ class SharedStore:
         with self._environment as view:
             return view.state.horizon
 
+    @property
+    def txn_id(self) -> int:
+        """The LMDB transaction that is looked at. Its pages, and those of later ones, stay as they are
+        until `refresh` or `close`, also for readers without a lock: what a `Pin` is to the writer."""
+        with self._environment as view:
+            return view.state.txn_id
+
     def catalog(self) -> Catalog:
         """Return the catalog as of the newest commit."""
         with self._environment as view:
