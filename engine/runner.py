@@ -11,7 +11,8 @@ caller, who runs its calls one by one, so that a good call never pays for its ne
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from types import TracebackType
+from typing import Final, Protocol
 
 import attrs
 
@@ -31,7 +32,7 @@ from sandbox.frames import (
     SyscallReply,
 )
 from sandbox.pool import DeathKind, LeasedWorker, Pool, PoolFailed, WorkerLost
-from storage import Store, StoreError, Timestamp
+from storage import StoreError, Timestamp
 from tidewell.errors import TidewellError
 
 REPLACEMENTS_MAX: Final = (
@@ -83,7 +84,7 @@ OnExecution = Callable[[backend.Call, frames.Kind, GuestOutcome | Lost, float], 
 
 @attrs.frozen
 class Runner:
-    _store: Store
+    _store: Pins
     _pool: Pool
     production: bool
 

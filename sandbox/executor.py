@@ -9,7 +9,8 @@ Invariants:
 
 * every call runs in fresh namespaces, with its own budget, seed and transaction;
 * in a batch, a call sees the writes of the calls before it that succeeded, and of
-  no others; each outcome has the read set and the write set of its call alone;
+  no others, unless it comes with a snapshot of its own; each outcome has the read set
+  and the write set of its call alone;
 * what is read stays in the read set when the call, or a call nested in it, fails;
 * a budget that ran out is the outcome of its call, whatever the guest returned.
 """
@@ -124,7 +125,7 @@ class Executor:
         try:
             for call in frame.calls:
                 outcome = self._run_call(self._app, frame, call, overlay, syscall)
-                if outcome.writes:
+                if outcome.writes and call.begin_ts is None:
                     overlay.append(outcome.writes)
                 outcomes.append(outcome)
         except CannotServe as refusal:
@@ -140,7 +141,12 @@ class Executor:
         database: Database | None = None
         placed: PlacedDatabase | None = None
         if call.kind != "action":
-            database = opened = self._open_database(frame.begin_ts, frame.txn_id, overlay)
+            own_ts = call.begin_ts
+            database = opened = (
+                self._open_database(frame.begin_ts, frame.txn_id, overlay)
+                if own_ts is None
+                else self._open_database(own_ts, frame.txn_id, [])
+            )
             if frame.places:
                 placed = opened
                 placed.trace_places(running_line)

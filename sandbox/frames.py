@@ -99,6 +99,9 @@ class Call(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True
     env: bytes = b""  # packed dict of the environment, actions only (others read rows)
     # What the counters may reach, by the names of function-semantics 19.2; the default where one is missing.
     limits: dict[str, int] = {}
+    # A snapshot of its own, for calls that have nothing to do with each other: without the frame's overlay
+    # and without the writes of the calls before it.
+    begin_ts: int | None = None
     in_words: bool = False  # tell what each event of the trail was, for whoever looks for a difference
     trace: tracing.Request | None = None  # record the run, stop by stop, for a debugger
 
