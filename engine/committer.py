@@ -37,6 +37,7 @@ from engine.promise import Promise
 from storage import (
     Catalog,
     CatalogChange,
+    Changes,
     Commit,
     CommitOutcomeUnknown,
     Conflict,
@@ -112,11 +113,11 @@ class View:
         """The next execution of the chain has seen this commit too."""
         self._own.add(ts)
 
-    def has_lost(self, losses: int) -> bool:
     def seen_before(self, ts: Timestamp) -> Timestamp:
         """Return the newest commit before `ts` that it shows: the snapshot to look at for what was read."""
         return max((own for own in self._own if own < ts), default=self.seen_ts)
 
+    def has_lost(self, losses: int) -> bool:
         """Whether something it shows was taken back since, by the committer's count."""
         return losses != self._losses and bool(self._own or self.seen_ts > self.begin_ts)
 
@@ -163,7 +164,7 @@ class Accepted:
     ts: Timestamp
     proposal: Proposal
     commit: Commit
-    keys: tuple[IndexKey, ...]
+    changes: Changes
     # Kept with `ts`, or failed with `BackendFault` when the store refused the group.
     durable: Promise[Timestamp] = attrs.field(factory=Promise)
 
@@ -180,7 +181,7 @@ class Committer:
     _store: Store
     write_log: WriteLog
     _clock: Clock
-    _announce: Callable[[Timestamp, Iterable[IndexKey]], None]
+    _announce: Callable[[Timestamp, Changes], None]
     _run_blocking: RunBlocking
     active_code: str | None = None
     _write_log_bytes_max: int = WRITE_LOG_BYTES_MAX
@@ -262,7 +263,7 @@ class Committer:
         # Nothing up to here wrote what was read: this is a snapshot it could have had.
         begin_ts = self.accepted_ts
         ts = max(self._clock.now_ns(), self._newest + 1)
-        keys = tuple(self._store.index_keys(proposal.writes, self._layers, proposal.catalog))
+        changes = self._store.changes(proposal.writes, self._layers, proposal.catalog)
         commit = Commit(
             ts=ts,
             writes=proposal.writes.documents,
@@ -270,9 +271,9 @@ class Committer:
             record=proposal.record(begin_ts, ts),
             private=tuple(proposal.rows(begin_ts, ts)),
         )
-        accepted = Accepted(ts, proposal, commit, keys)
-        if keys:
-            entry = Entry(ts, keys)
+        accepted = Accepted(ts, proposal, commit, changes)
+        if changes.keys:
+            entry = Entry(ts, changes.keys, changes.in_place)
             self.write_log.append(entry)
             self._logged.append((ts, entry.size_bytes))
             self._logged_bytes += entry.size_bytes
@@ -339,7 +340,7 @@ class Committer:
             self.head_ts = accepted.ts
             if accepted.proposal.on_head is not None:
                 accepted.proposal.on_head(accepted.ts)
-            self._announce(accepted.ts, accepted.keys)
+            self._announce(accepted.ts, accepted.changes)
         for accepted in group:
             accepted.durable.keep(accepted.ts)
         self._trim()

@@ -58,9 +58,9 @@ class GuestOutcome:
     raw: frames.Outcome  # as it came, for digests
 
     @property
-    def bucket_s(self) -> int | None:
-        """The smallest time bucket asked for, in seconds."""
-        return min(map(_bucket_size, filter(_is_bucket, self.observed)), default=None)
+    def bucket_sizes_s(self) -> list[int]:
+        """The sizes of the time buckets asked for, in seconds."""
+        return [_bucket_size(flag) for flag in self.observed if _is_bucket(flag)]
 
     def failed_with(self, message: str, code: str = "System") -> GuestOutcome:
         """Return the outcome of the same call when its result could not stand."""

@@ -8,18 +8,21 @@ fixed sequence, so the same operations build the same tree.
 
 from __future__ import annotations
 
-import random
 from typing import Final, Generic, TypeVar
 
 Owner = TypeVar("Owner")
 
-_SEED: Final = 0  # of the priorities
+# Priorities are steps of the golden ratio around a circle, their bits mixed: spread evenly, and in an
+# order that has nothing to do with keys.
+_STEP: Final = 0x9E3779B97F4A7C15
+_MIX: Final = 0xBF58476D1CE4E5B9
+_ALL: Final = 2**64 - 1
 
 
 class _Node(Generic[Owner]):
     __slots__ = ("end", "furthest", "left", "owners", "priority", "right", "start")
 
-    def __init__(self, start: bytes, end: bytes, priority: float) -> None:
+    def __init__(self, start: bytes, end: bytes, priority: int) -> None:
         self.start = start
         self.end = end
         self.furthest = end  # the largest end in this node and below
@@ -40,12 +43,12 @@ class _Node(Generic[Owner]):
 class IntervalTree(Generic[Owner]):
     """A multiset of [start, end) -> owners. False when it is empty."""
 
-    __slots__ = ("_draw", "_root", "_size")
+    __slots__ = ("_drawn", "_root", "_size")
 
     def __init__(self) -> None:
         self._root: _Node[Owner] | None = None
         self._size = 0
-        self._draw: random.Random | None = None  # a tree of one needs none
+        self._drawn = 0
 
     def __len__(self) -> int:
         """The number of distinct intervals."""
@@ -88,12 +91,9 @@ class IntervalTree(Generic[Owner]):
         node.look_below()
         return node
 
-    def _priority(self) -> float:
-        if self._root is None:
-            return 0.5
-        if self._draw is None:
-            self._draw = random.Random(_SEED)
-        return self._draw.random()
+    def _priority(self) -> int:
+        self._drawn = (self._drawn + _STEP) & _ALL
+        return ((self._drawn ^ (self._drawn >> 30)) * _MIX & _ALL) ^ (self._drawn >> 31)
 
     def _removed(
         self, node: _Node[Owner] | None, start: bytes, end: bytes, owner: Owner

@@ -1,116 +1,69 @@
 """Queries: run once per distinct query and change, however many watch it.
 
-An *entry* stands for one distinct query: path, arguments, identity, journal. It
-holds the newest outcome and the half-open stretch of timestamps for which that
-outcome is known to hold, `[outcome.ts, stale_since)`. Its read set is registered
-in one interval index; a commit that writes inside it closes the stretch and rings
-the doorbells of all who watch. Nothing is rerun then: sessions ask for results at
-one timestamp when they are ready for them, and the first to ask runs the query.
+An *entry* stands for one distinct query: path, arguments, journal, and the identity if
+executions look at it. It holds the newest outcome and the half-open stretch of timestamps
+for which that is known to hold, `[outcome.ts, ended.ts)`. Its read set is registered; a
+commit that writes inside it ends the stretch and rings the doorbells of all who watch.
+Nothing is rerun then: sessions ask for results at one timestamp when they are ready for
+them, and the first to ask runs the query.
+
+Who asks matters only where an execution has asked for it. Up to that moment it cannot
+differ between callers, so at one snapshot either all of them read their identity or none
+does. A query nobody knows yet runs once, for its first caller; if that read the identity,
+the outcome moves to an entry of that caller's, the common one is left *divided*, and
+everybody else gets an entry of their own (Q1, Q2, Q5). It becomes common again by the
+first run that does not ask.
 
 Invariants:
 
-* An entry whose outcome is open-ended (`stale_since` is None) is registered for
-  its whole read set, so no commit can pass it by.
-* Between the snapshot a query ran on and the moment its outcome is stored, no
-  commit goes unnoticed: the write log is asked about that gap.
-* An outcome is never handed out for a timestamp before the one it was computed at.
-* Errors and results that read the clock are not served from the cache to
-  newcomers once they are old (`function-semantics.md` 14.1, Q6 and Q7).
+* An entry whose outcome is open-ended is registered for all it read, so no commit can
+  pass it by.
+* Between the snapshot a query ran on and the moment its outcome is stored, no commit goes
+  unnoticed: the write log is asked about that gap.
+* An outcome is never handed out for a timestamp before the one it was computed at, and to
+  another identity only if it did not read one.
+* Errors and results that read the clock are not served to newcomers once they are old
+  (Q6, Q7).
+* A watch whose outcome is not the current one has been rung, or will be at a time that is
+  set, or is just being evaluated.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
+from engine.alarms import Alarms
 from engine.backend import BackendFault, Call, QueryOutcome
 from engine.clock import Clock
-from engine.guest_outcomes import may_call_internal
-from engine.interval_index import IntervalIndex
+from engine.doorbells import SPREAD_ABOVE, Doorbells
+from engine.guest_outcomes import may_call_internal, pack_claims
 from engine.promise import Promise
-from storage import IndexKey, OutOfRetention, ReadSet, Timestamp, WriteLog
+from engine.query_entries import OVERHEAD_BYTES, Ended, Entry, Lookup, QueryKey, QueryRun, Watcher
+from engine.read_registry import ReadRegistry
+from storage import Changes, OutOfRetention, Timestamp, WriteLog
 from tidewell.values import pack
 
 CACHE_BYTES_MAX: Final = 100 * 2**20  # function-semantics 14.1, Q10
 CLOCK_READ_EXPIRY_S: Final = 17.0  # Q7
-SPREAD_ABOVE: Final = 200  # distinct queries that one commit may have rerun at once (14.2, S7)
-SPREAD_S_EACH: Final = 0.005
-_ENTRY_OVERHEAD_BYTES: Final = 1024  # a guess at an entry's own objects, so that tiny results count too
 
-
-@attrs.frozen
-class QueryKey:
-    """What makes two queries the same query under one code version."""
-
-    path: str
-    args: bytes  # packed
-    claims: bytes  # packed claims; the packed None for an anonymous caller
-    internal: bool  # whether the caller may run internal functions
-    journal: str | None
-
-
-@attrs.frozen
-class QueryRun:
-    """What one execution gave. `reads` is None when a worker died before it could say."""
-
-    outcome: QueryOutcome
-    reads: ReadSet | None
-    clock_read: bool = False
-    bucket_s: int | None = None  # the smallest ctx.time_bucket() that was asked for
-
-
-RunQuery = Callable[[Call, "QueryKey", Timestamp], Awaitable[QueryRun]]
+RunQuery = Callable[[Call, QueryKey, Timestamp], Awaitable[QueryRun]]
+_Place = tuple[Entry, bytes]  # where a watch looks for its outcome, and for whom
 
 
 @attrs.define(eq=False)
-class QueryWatch:
-    """One subscription's interest. Implements `engine.backend.Watch`."""
+class QueryWatch(Watcher):
+    """Implements `engine.backend.Watch`."""
 
-    _queries: Queries
-    entry: Entry
-    doorbell: Callable[[], None]
-    seen: QueryOutcome | None = None  # the outcome last handed to this watch
-
-    @property
-    def is_current(self) -> bool:
-        return self.seen is not None and self.entry.is_current and self.entry.outcome is self.seen
+    _queries: Queries = attrs.field(kw_only=True)
 
     def close(self) -> None:
         self._queries.close_watch(self)
-
-
-@attrs.define(eq=False)
-class Entry:
-    call: Call
-    key: QueryKey
-    outcome: QueryOutcome | None = None  # None until the first run ends
-    stale_since: Timestamp | None = (
-        None  # the first commit the outcome does not hold for; None while open-ended
-    )
-    is_expired: bool = False  # time, not a commit, has ended the outcome
-    expires_at: float | None = None  # monotonic seconds, after which newcomers do not share the outcome
-    reads: ReadSet | None = None  # what is registered in the interval index
-    running: Promise[None] | None = None
-    switched_at: Timestamp | None = None  # set when other code became active during `running`
-    watches: dict[QueryWatch, None] = attrs.field(factory=dict)  # a set in a reproducible order
-    size_bytes: int = 0
-
-    @property
-    def is_current(self) -> bool:
-        return self.outcome is not None and self.stale_since is None and not self.is_expired
-
-    def holds_at(self, ts: Timestamp) -> bool:
-        """Whether the outcome is known to be the result at `ts`."""
-        if self.outcome is None or self.is_expired or ts < self.outcome.ts:
-            return False
-        return self.stale_since is None or ts < self.stale_since
 
 
 @attrs.define(eq=False)
@@ -134,33 +87,45 @@ class Queries:
         factory=OrderedDict, init=False
     )  # unwatched, oldest first
     _idle_bytes: int = attrs.field(default=0, init=False)
-    _intervals: IntervalIndex[Entry] = attrs.field(factory=IntervalIndex, init=False)
-    _deadlines: list[tuple[float, int, Entry, QueryOutcome]] = attrs.field(factory=list, init=False)  # a heap
-    _rings: list[tuple[float, int, Entry]] = attrs.field(factory=list, init=False)  # put off; a heap
-    _serial: Iterator[int] = attrs.field(factory=itertools.count, init=False)  # breaks ties in the heaps
-    _sooner: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _registry: ReadRegistry = attrs.field(factory=ReadRegistry, init=False)
+    _alarms: Alarms = attrs.field(factory=Alarms, init=False)
+    _doorbells: Doorbells = attrs.field(init=False)
     executions: int = attrs.field(default=0, init=False)  # queries really run, for tests and metrics
+
+    def __attrs_post_init__(self) -> None:
+        self._doorbells = Doorbells(self._alarms, self._uniform)
 
     # ---- asking ----------------------------------------------------------------
 
     async def query(self, call: Call, ts: Timestamp | None) -> QueryOutcome:
         """Return the outcome at `ts`, the newest snapshot by default; from the cache where that is known."""
-        entry = self._entry(call, journal=None)
-        self._unshelve(entry)
-        if entry.outcome is not None and (
-            entry.outcome.failure is not None
-            or (entry.expires_at is not None and self._clock.monotonic() >= entry.expires_at)
-        ):
-            entry.is_expired = True
+        return (await self.explained(call, ts))[0]
+
+    async def explained(self, call: Call, ts: Timestamp | None) -> tuple[QueryOutcome, Lookup, bool]:
+        """Return also what the cache had, and whether the outcome is the caller's own (Q12)."""
+        ts = self._head() if ts is None else ts
+        key, claims = _key_of(call, None), pack_claims(call.identity)
+        entry = self._entry(key, claims)
+        self._expire_for_newcomer(entry)
+        lookup = entry.lookup() if entry.is_current == entry.holds_at(ts) else Lookup("miss")
         try:
-            return await self._outcome_at(entry, self._head() if ts is None else ts)
+            entry, outcome = await self._outcome_at(call, key, claims, ts)
         finally:
             self._shelve(entry)
+        return outcome, lookup, entry.key.claims is not None
 
-    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> QueryWatch:
-        entry = self._entry(call, journal)
+    def watch(
+        self, call: Call, journal: str | None, doorbell: Callable[[], None], *, min_interval_s: float = 0.0
+    ) -> QueryWatch:
+        """Watch a query.
+
+        Args:
+          min_interval_s: between two evaluations, as far as the doorbell has a say in them (S12).
+        """
+        key, claims = _key_of(call, journal), pack_claims(call.identity)
+        entry = self._entry(key, claims)
         self._unshelve(entry)
-        watch = QueryWatch(self, entry, doorbell)
+        watch = QueryWatch(call, key, claims, doorbell, entry, min_interval_s, queries=self)
         entry.watches[watch] = None
         return watch
 
@@ -170,226 +135,294 @@ class Queries:
 
     async def evaluate(self, watches: Sequence[QueryWatch], ts: Timestamp) -> list[QueryOutcome]:
         """Return the outcomes of `watches` at `ts`, running each distinct query that needs it once."""
-        late = {watch.entry: None for watch in watches if not watch.entry.holds_at(ts)}
-        computed: dict[Entry, QueryOutcome] = {
-            watch.entry: watch.entry.outcome
-            for watch in watches
-            if watch.entry not in late and watch.entry.outcome is not None
-        }
+        computed: dict[_Place, tuple[Entry, QueryOutcome]] = {}
+        late: dict[_Place, QueryWatch] = {}
+        places: list[_Place] = []
+        for watch in watches:
+            entry = watch.entry
+            if watch.seen is None:
+                self._expire_for_newcomer(entry)
+            place = entry, watch.claims
+            if entry.outcome is not None and entry.holds_at(ts):
+                computed[place] = entry, entry.outcome
+            else:
+                late.setdefault(place, watch)
+            places.append(place)
+        if len(late) == 1:  # nearly always: no need for tasks
+            for place, watch in late.items():
+                computed[place] = await self._outcome_at(watch.call, watch.key, watch.claims, ts)
+        elif late:
+            await self._compute_together(late, ts, computed)
+        outcomes = []
+        for place, watch in zip(places, watches, strict=True):
+            home, outcome = computed[place]
+            self._settle(watch, home, outcome)
+            outcomes.append(outcome)
+        return outcomes
 
+    async def _compute_together(
+        self,
+        late: dict[_Place, QueryWatch],
+        ts: Timestamp,
+        computed: dict[_Place, tuple[Entry, QueryOutcome]],
+    ) -> None:
         faults: list[BackendFault] = []
 
-        async def compute(entry: Entry) -> None:
+        async def compute(place: _Place, watch: QueryWatch) -> None:
             try:
-                computed[entry] = await self._outcome_at(entry, ts)
+                computed[place] = await self._outcome_at(watch.call, watch.key, watch.claims, ts)
             except BackendFault as fault:
                 faults.append(fault)
 
         async with trio.open_nursery() as nursery:
-            for entry in late:
-                nursery.start_soon(compute, entry)
+            for place, watch in late.items():
+                nursery.start_soon(compute, place, watch)
         if faults:
             raise faults[0]
-        outcomes = []
-        for watch in watches:
-            outcome = watch.seen = computed[watch.entry]
-            self._follow_journal(watch, outcome)
-            outcomes.append(outcome)
-        return outcomes
 
     # ---- being told ------------------------------------------------------------
 
-    def announce(self, ts: Timestamp, keys: Iterable[IndexKey]) -> None:
-        """A durable commit wrote `keys`: end the outcomes that read them, and ring."""
-        touched: dict[Entry, None] = {}  # in a reproducible order
-        for index_id, key in keys:
-            touched.update(dict.fromkeys(self._intervals.stab(index_id, key)))
+    def announce(self, ts: Timestamp, changes: Changes) -> None:
+        """A durable commit made `changes`: end the outcomes that depend on them, and ring."""
+        touched = self._registry.touched(changes)
         is_spread = len(touched) > SPREAD_ABOVE
-        for entry in touched:
-            self._end(entry, ts, rings=not is_spread)
+        for entry, key in touched.items():
+            self._end(entry, Ended("commit", ts, key), rings=not is_spread)
         if is_spread:
-            self._ring_by_and_by(list(touched))
+            self._doorbells.ring_by_and_by(list(touched))
 
     def switch_code(self, ts: Timestamp) -> None:
         """The commit at `ts` made other code active: nothing computed before holds from there on."""
         for entry in list(self._entries.values()):
+            entry.is_divided = False
             if entry.is_current:
-                self._end(entry, ts)
+                self._end(entry, Ended("code", ts))
             elif entry.running is not None:
                 entry.switched_at = ts
 
     async def run_timers(self) -> None:
         """End the outcomes that used a time bucket when their bucket does, and ring where that was put off;
         runs until cancelled."""
-        while True:
-            self._sooner = trio.Event()
-            deadlines = [heap[0][0] for heap in (self._deadlines, self._rings) if heap]
-            with trio.move_on_at(min(deadlines, default=math.inf)):
-                await self._sooner.wait()
-            while self._rings and self._rings[0][0] <= trio.current_time():
-                _, _, entry = heapq.heappop(self._rings)
-                for watch in list(entry.watches):
-                    if not watch.is_current:  # the query may have been rerun for another one
-                        watch.doorbell()
-            while self._deadlines and self._deadlines[0][0] <= trio.current_time():
-                _, _, entry, outcome = heapq.heappop(self._deadlines)
-                if entry.outcome is outcome and entry.is_current:
-                    entry.is_expired = True
-                    self._ring(entry)
+        await self._alarms.run()
 
     # ---- entries ---------------------------------------------------------------
 
-    def _entry(self, call: Call, journal: str | None) -> Entry:
-        claims = call.identity.claims
-        key = QueryKey(
-            path=call.path,
-            args=pack(call.args),
-            claims=pack(None if claims is None else dict(sorted(claims.items()))),
-            internal=may_call_internal(call),
-            journal=journal,
-        )
+    def _entry(self, key: QueryKey, claims: bytes) -> Entry:
+        """Return where an outcome is, or will be looked for: made if need be."""
+        common = self._entry_of(key)
+        if not common.is_divided:
+            return common
+        if common.key in self._idle:
+            self._idle.move_to_end(common.key)
+        return self._entry_of(attrs.evolve(key, claims=claims))
+
+    def _entry_of(self, key: QueryKey) -> Entry:
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(call, key)
+            entry = self._entries[key] = Entry(key)
         return entry
 
-    def _follow_journal(self, watch: QueryWatch, outcome: QueryOutcome) -> None:
-        """Pin the pages of a watch: from now on it is a watch of the query with the journal just produced.
-
-        A newcomer without a journal must get a page of the size it asked for, so the
-        two are different entries, with (P3) the same outcome at this timestamp.
-        """
-        old = watch.entry
-        if outcome.journal is None or outcome.journal == old.key.journal:
-            return
-        key = attrs.evolve(old.key, journal=outcome.journal)
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entries[key] = Entry(old.call, key)
-            if old.outcome is outcome and old.is_current and old.reads is not None:
-                self._store(entry, QueryRun(outcome, old.reads), self._head())
-        old.watches.pop(watch, None)
-        self._shelve(old)
-        self._unshelve(entry)
-        watch.entry = entry
-        entry.watches[watch] = None
-        if (
-            entry.outcome is not None
-            and entry.outcome is not outcome
-            and entry.outcome.digest == outcome.digest
-        ):
-            watch.seen = entry.outcome
-        if not watch.is_current:
-            watch.doorbell()
-
-    async def _outcome_at(self, entry: Entry, ts: Timestamp) -> QueryOutcome:
+    async def _outcome_at(
+        self, call: Call, key: QueryKey, claims: bytes, ts: Timestamp
+    ) -> tuple[Entry, QueryOutcome]:
+        """Return the outcome and where it is at home."""
+        entry = self._entry(key, claims)
         while True:
-            if entry.outcome is not None:
+            outcome = entry.outcome
+            if outcome is not None:
                 if entry.holds_at(ts):
-                    return entry.outcome
-                if ts < entry.outcome.ts and not entry.is_expired:
-                    return (await self._execute(entry, ts)).outcome  # a look back; the newer outcome stays
+                    return entry, outcome
+                if ts < outcome.ts and not (entry.ended is not None and entry.ended.cause == "time"):
+                    # A look back, of which nothing is kept.
+                    return entry, (await self._execute(entry, call, ts)).outcome
             if entry.running is None:
-                return await self._refresh(entry, ts)
+                return await self._refresh(entry, call, claims, ts)
             await entry.running.wait()
+            if not entry.holds_at(ts):
+                entry = self._entry(key, claims)
 
-    async def _refresh(self, entry: Entry, ts: Timestamp) -> QueryOutcome:
-        """Run `entry` at `ts` and store what comes, for all who wait."""
+    async def _refresh(
+        self, entry: Entry, call: Call, claims: bytes, ts: Timestamp
+    ) -> tuple[Entry, QueryOutcome]:
+        """Run `entry` at `ts` and store what comes where it belongs, for all who wait."""
+        self._unshelve(entry)
         promise = entry.running = Promise()
         entry.switched_at = None
         try:
-            run = await self._execute(entry, ts)
-            self._store(entry, run, self._head())
-            return run.outcome
+            run = await self._execute(entry, call, ts)
+            home = self._home_of(entry, claims, run)
+            if home is entry or self._may_replace(home, run):
+                self._store(home, run, entry.switched_at)
+                self._shelve(home)
+            return home, run.outcome
         finally:
             # Also when this task is cancelled: those who wait look again and one of them runs it.
             entry.running = None
             promise.keep(None)
+            self._shelve(entry)
 
-    async def _execute(self, entry: Entry, ts: Timestamp) -> QueryRun:
+    async def _execute(self, entry: Entry, call: Call, ts: Timestamp) -> QueryRun:
         self.executions += 1
-        return await self._run(entry.call, entry.key, ts)
+        return await self._run(call, entry.key, ts)
 
-    def _store(self, entry: Entry, run: QueryRun, head: Timestamp) -> None:
-        self._unregister(entry)
-        entry.outcome = run.outcome
-        entry.stale_since = None
-        entry.is_expired = False
+    def _home_of(self, entry: Entry, claims: bytes, run: QueryRun) -> Entry:
+        """Return the entry for what a run of `entry` gave: the common one exactly if no identity was read."""
+        is_common = entry.key.claims is None
+        if is_common != run.identity_read:
+            return entry
+        if is_common:
+            self._end_of_common(entry)
+            return self._entry_of(attrs.evolve(entry.key, claims=claims))
+        common = self._entry_of(attrs.evolve(entry.key, claims=None))
+        common.is_divided = False
+        return common
+
+    def _end_of_common(self, entry: Entry) -> None:
+        """The query reads the identity now: each caller's outcome is at home in an entry of their own."""
+        self._registry.discard(entry)
+        entry.forget_outcome()
+        entry.is_divided = True
+
+    def _may_replace(self, home: Entry, run: QueryRun) -> bool:
+        """Whether the outcome of another entry's run belongs into `home`, which may have been in use."""
+        return home.running is None and (home.outcome is None or home.outcome.ts <= run.outcome.ts)
+
+    def _store(self, entry: Entry, run: QueryRun, switched_at: Timestamp | None = None) -> None:
+        self._registry.discard(entry)
+        self._unshelve(entry)
+        outcome = run.outcome
+        entry.run = run
+        entry.computed_ts = outcome.ts
         entry.expires_at = self._clock.monotonic() + CLOCK_READ_EXPIRY_S if run.clock_read else None
-        entry.size_bytes = len(run.outcome.value_json) + len(entry.key.args) + _ENTRY_OVERHEAD_BYTES
-        # Other code, or a commit that wrote what was read: whichever came first.
-        ends = [ts for ts in (entry.switched_at, self._overtaken_at(run, head)) if ts is not None]
-        if ends:
-            entry.stale_since = min(ends)
-            self._ring(entry)
+        entry.size_bytes = len(outcome.value_json) + len(entry.key.args) + OVERHEAD_BYTES
+        entry.ended = self._overtaken(run)
+        # A commit before the switch may have ended the outcome already.
+        if switched_at is not None and (entry.ended is None or switched_at < entry.ended.ts):
+            entry.ended = Ended("code", switched_at)
+        if entry.ended is not None:
+            self._doorbells.ring(entry)
         elif run.reads is not None:
-            entry.reads = run.reads
-            for index_id, start, end in run.reads.intervals():
-                self._intervals.add(index_id, start, end, entry)
-        if run.bucket_s is not None and run.outcome.failure is None:
-            bucket_ms = run.bucket_s * 1000
-            left_s = (bucket_ms - self._clock.now_ms() % bucket_ms) / 1000
-            heapq.heappush(
-                self._deadlines, (trio.current_time() + left_s, next(self._serial), entry, run.outcome)
-            )
-            self._sooner.set()
+            self._registry.add(entry, run)
+            if run.bucket_ends_ms is not None and outcome.failure is None:
+                left_s = (run.bucket_ends_ms - self._clock.now_ms()) / 1000
+                self._alarms.set(trio.current_time() + left_s, partial(self._end_of_bucket, entry, run))
 
-    def _overtaken_at(self, run: QueryRun, head: Timestamp) -> Timestamp | None:
-        """Return the first durable commit after the snapshot that wrote what was read, or None."""
+    def _overtaken(self, run: QueryRun) -> Ended | None:
+        """Return the end that the first durable commit after the snapshot made of the outcome, if any did."""
         if run.reads is None:
             return None
         try:
-            conflict = self._write_log.find_conflict(run.reads, run.outcome.ts)
+            reads = run.reads.union(run.fields.whole()) if run.fields else run.reads
+            conflict = self._write_log.find_conflict(reads, run.outcome.ts)
+            while conflict is not None and run.fields and not self._is_touched(run, conflict.ts):
+                conflict = self._write_log.find_conflict(reads, conflict.ts)
         except OutOfRetention:
-            return run.outcome.ts + 1
+            return Ended("commit", run.outcome.ts + 1)
         # A commit that is accepted and not yet durable is announced when it is.
-        return conflict.ts if conflict is not None and conflict.ts <= head else None
+        if conflict is None or conflict.ts > self._head():
+            return None
+        return Ended("commit", conflict.ts, (conflict.index_id, conflict.key))
 
-    def _ring_by_and_by(self, entries: Sequence[Entry]) -> None:
-        """Ring at random over some time, so that a commit which touches very many reruns does not hold up
-        everything else. A session that updates before its turn, for a mutation of its own say, does not
-        wait for it: it asks its watches, and they know already."""
-        now, window_s = trio.current_time(), len(entries) * SPREAD_S_EACH
-        for entry in entries:
-            heapq.heappush(self._rings, (now + window_s * self._uniform(), next(self._serial), entry))
-        self._sooner.set()
+    def _is_touched(self, run: QueryRun, ts: Timestamp) -> bool:
+        """Whether the commit at `ts` changed more than fields that `run` did not look at."""
+        assert run.reads is not None
+        entry = self._write_log.entries_after(ts - 1)[0]
+        for key in entry.keys:
+            if run.reads.covers(*key):
+                return True
+            change = entry.in_place.get(key)
+            for fields, reads in run.fields:
+                if reads.covers(*key) and (
+                    change is None or change.growth > 0 or not fields.isdisjoint(change.fields)
+                ):
+                    return True
+        return False
 
-    def _end(self, entry: Entry, ts: Timestamp, *, rings: bool = True) -> None:
-        self._unregister(entry)
-        if entry.outcome is not None and entry.stale_since is None:
-            entry.stale_since = ts
+    # ---- the ends of outcomes --------------------------------------------------------
+
+    def _end(self, entry: Entry, ended: Ended, *, rings: bool = True) -> None:
+        self._registry.discard(entry)
+        if entry.is_current:
+            entry.ended = ended
         if not entry.watches and entry.running is None:
             self._unshelve(entry)
-            self._entries.pop(entry.key, None)
-        if rings:
-            self._ring(entry)
+            self._shelve(entry)
+        elif rings:
+            self._doorbells.ring(entry)
 
-    def _ring(self, entry: Entry) -> None:
-        for watch in list(entry.watches):
-            watch.doorbell()
+    def _end_of_bucket(self, entry: Entry, run: QueryRun) -> None:
+        if entry.run is run and entry.is_current:
+            self._end(entry, Ended("time", self._head()))
 
-    def _unregister(self, entry: Entry) -> None:
-        if entry.reads is not None:
-            for index_id, start, end in entry.reads.intervals():
-                self._intervals.discard(index_id, start, end, entry)
-            entry.reads = None
+    def _expire_for_newcomer(self, entry: Entry) -> None:
+        """End an outcome that those who have it may keep, and nobody else is to get."""
+        if entry.outcome is None or not entry.is_current:
+            return
+        if entry.expires_at is not None and self._clock.monotonic() >= entry.expires_at:
+            self._end(entry, Ended("time", self._head()))
+
+    # ---- watches -----------------------------------------------------------------------
+
+    def _settle(self, watch: QueryWatch, home: Entry, outcome: QueryOutcome) -> None:
+        """Hand `outcome` to a watch, which moves in where that is at home.
+
+        With pages it is pinned there: from now on it is a watch of the query with the journal just
+        produced. A newcomer without a journal must get a page of the size it asked for, so the two
+        are different entries, with (P3) the same outcome at this timestamp.
+        """
+        if outcome.journal is not None and outcome.journal != home.key.journal:
+            home = self._pinned(home, outcome)
+            watch.key = attrs.evolve(watch.key, journal=outcome.journal)
+        old = watch.entry
+        is_open = watch in old.watches  # the session may have ended meanwhile
+        if old is not home:
+            watch.entry = home
+            if is_open:
+                del old.watches[watch]
+                self._unshelve(home)
+                home.watches[watch] = None
+            self._shelve(old)
+            self._shelve(home)
+        current = home.outcome
+        is_same = current is not None and current.digest == outcome.digest
+        watch.seen = current if is_same else outcome
+        if watch.min_interval_s:
+            watch.quiet_until = trio.current_time() + watch.min_interval_s
+        if is_open and not watch.is_current:
+            self._doorbells.ring_for(watch)
+
+    def _pinned(self, home: Entry, outcome: QueryOutcome) -> Entry:
+        """Return the entry for the journal of `outcome`, with this outcome if it has none (Q9)."""
+        if home.key.claims is not None:
+            self._entry_of(attrs.evolve(home.key, journal=outcome.journal, claims=None)).is_divided = True
+        entry = self._entry_of(attrs.evolve(home.key, journal=outcome.journal))
+        run = home.run
+        if entry.run is not None or entry.running is not None or run is None or run.reads is None:
+            return entry
+        if run.outcome is outcome and home.is_current:
+            self._store(entry, run)
+        return entry
 
     # ---- the part nobody watches -------------------------------------------------
 
     def _shelve(self, entry: Entry) -> None:
-        """Keep an unwatched entry for the next who asks, as long as there is room."""
-        if entry.watches or entry.running is not None:
+        """Keep an unwatched entry for the next who asks, as long as there is room.
+
+        Of one that does not hold any more is kept why.
+        """
+        if entry.watches or entry.running is not None or self._entries.get(entry.key) is not entry:
             return
-        if self._entries.get(entry.key) is not entry:
-            self._unregister(entry)
-            return
-        if not entry.is_current or entry.reads is None or (entry.outcome and entry.outcome.failure):
+        self._unshelve(entry)
+        if not entry.is_current:
+            entry.forget_outcome()
+            if entry.ended is None and not entry.is_divided:
+                del self._entries[entry.key]  # nothing is known of it
+                return
+        elif entry.run is not None and (entry.run.reads is None or entry.run.outcome.failure is not None):
             self._drop(entry)
             return
-        if entry.key not in self._idle:
-            self._idle[entry.key] = entry
-            self._idle_bytes += entry.size_bytes
-        self._idle.move_to_end(entry.key)
+        self._idle[entry.key] = entry
+        self._idle_bytes += entry.size_bytes
         while self._idle_bytes > self._cache_bytes_max:
             self._drop(next(iter(self._idle.values())))
 
@@ -399,5 +432,9 @@ class Queries:
 
     def _drop(self, entry: Entry) -> None:
         self._unshelve(entry)
-        self._unregister(entry)
-        self._entries.pop(entry.key, None)
+        self._registry.discard(entry)
+        del self._entries[entry.key]
+
+
+def _key_of(call: Call, journal: str | None) -> QueryKey:
+    return QueryKey(call.path, pack(call.args), None, may_call_internal(call), journal)

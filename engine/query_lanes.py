@@ -19,10 +19,10 @@ from engine.backend import BackendFault, Call, Failure, QueryOutcome
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
-from engine.guest_outcomes import pack_claims
+from engine.guest_outcomes import GuestOutcome, pack_claims
 from engine.pace import Pace
 from engine.promise import Promise
-from engine.queries import QueryKey, QueryRun
+from engine.query_entries import QueryKey, QueryRun
 from engine.runner import BatchLost, Lost, OnExecution, Runner
 from sandbox import frames
 from storage import Timestamp
@@ -144,19 +144,17 @@ class QueryLanes:
                 request.done.fail(fault)
             return
         seconds = (self._clock.monotonic() - started) / len(batch)
-        for request, result in zip(batch, results, strict=True):
+        for request, call, result in zip(batch, calls, results, strict=True):
             self._on_execution(request.call, "query", result, seconds)
             if isinstance(result, Lost):
                 self._pace.note_lost(request.call.path)
                 failure = Failure(f"{result.message}\n", kind=result.code)
                 outcome = QueryOutcome(request.ts, None, b"null", (), None, failure, result.kind.encode())
-                request.done.keep(QueryRun(outcome, None))
+                # What it had looked at when it was lost is not known.
+                request.done.keep(QueryRun(outcome, None, identity_read=True))
             else:
                 self._pace.note(request.call.path, result.steps)
-                run = QueryRun(
-                    result.as_query(request.ts), result.reads, "time" in result.observed, result.bucket_s
-                )
-                request.done.keep(run)
+                request.done.keep(_run_of(request, call, result))
 
     def _frame(self, request: _Request) -> frames.Call:
         return frames.Call(
@@ -170,6 +168,17 @@ class QueryLanes:
             journal=request.key.journal,
             internal=request.key.internal,
         )
+
+
+def _run_of(request: _Request, call: frames.Call, guest: GuestOutcome) -> QueryRun:
+    ends_ms = [(call.now_ms // (size * 1000) + 1) * size * 1000 for size in guest.bucket_sizes_s]
+    return QueryRun(
+        guest.as_query(request.ts),
+        guest.reads,
+        identity_read="identity" in guest.observed,
+        clock_read="time" in guest.observed,
+        bucket_ends_ms=min(ends_ms, default=None),
+    )
 
 
 def _shutting_down() -> BackendFault:

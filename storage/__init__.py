@@ -8,6 +8,7 @@ the project but `tidewell`'s values. From the bottom up:
     state, pins, handles      the row about the whole file; protecting and finding views
     catalog, catalog_rows     tables, indexes, schema, and their versions
     read_set, write_log       what was read, what was written, and whether they meet
+    field_reads               the same by single fields of documents
     commits, commit_log       what a commit is, and the record of it
     scan, snapshot, versions  reading as of a timestamp
     buffer, transaction       writes over a snapshot
@@ -60,6 +61,7 @@ from storage.errors import (
     Timestamp,
     UniqueConflict,
 )
+from storage.field_reads import NO_FIELD_READS, Change, Changes, FieldReads
 from storage.keys import Interval
 from storage.keys import decode as decode_key
 from storage.pins import Pin
@@ -78,11 +80,14 @@ from storage.versions import Version
 from storage.write_log import Conflict, Entry, WriteLog
 
 __all__ = [
+    "NO_FIELD_READS",
     "BackupReport",
     "Buffer",
     "Catalog",
     "CatalogChange",
     "CatalogPlan",
+    "Change",
+    "Changes",
     "Commit",
     "CommitLog",
     "CommitOutcomeUnknown",
@@ -90,6 +95,7 @@ __all__ = [
     "DiskFull",
     "DocumentWrite",
     "Entry",
+    "FieldReads",
     "HeadMoved",
     "IdCollision",
     "IndexInfo",

@@ -17,6 +17,7 @@ from storage.buffer import Buffer
 from storage.catalog import Catalog, CatalogChange
 from storage.commits import WriteSet
 from storage.errors import InvalidCommit, Timestamp, UniqueConflict
+from storage.field_reads import Change, Changes
 from storage.keys import Interval, fields_part
 from storage.read_set import IndexKey
 from storage.snapshot import Snapshot
@@ -26,7 +27,7 @@ from tidewell.values import unpack_trusted
 
 @attrs.define
 class Overlay:
-    """The last base of `index_keys`, kept because the next call mostly adds one layer to it."""
+    """The last base of `changes_of`, kept because the next call mostly adds one layer to it."""
 
     snapshot: Snapshot
     _layers: list[Timestamp] = attrs.field(factory=list, init=False)
@@ -61,8 +62,9 @@ class Overlay:
         return bisect_right(layers, self.snapshot.ts, key=lambda layer: layer[0])
 
 
-def index_keys(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> list[IndexKey]:
+def changes_of(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> Changes:
     keys: dict[IndexKey, None] = {}
+    in_place: dict[IndexKey, Change] = {}
     catalog = base.catalog
     plan = catalog.plan()
     for name, number in writes.new_tables:
@@ -77,9 +79,11 @@ def index_keys(base: Buffer, writes: WriteSet, change: CatalogChange | None) -> 
         old = base.get(write.table, write.internal_id)
         if old is None and write.body is None:
             raise InvalidCommit(f"a delete of {write.id}, which does not exist")
-        keys.update(dict.fromkeys(written_keys(catalog, write, old)))
+        written = written_keys(catalog, write, old)
+        keys.update(dict.fromkeys(written.keys))
+        in_place.update(written.in_place)
     _check_unique(base, catalog, writes)
-    return list(keys)
+    return Changes(tuple(keys), in_place)
 
 
 def _check_unique(base: Buffer, catalog: Catalog, writes: WriteSet) -> None:

@@ -20,6 +20,7 @@ from storage.commit_log import LOG_FORMAT, LoggedRow, LogRow, WriteKind, log_row
 from storage.commits import Commit, DocumentWrite
 from storage.environment import Writer
 from storage.errors import InvalidCommit, StoreDamaged, Timestamp, UniqueConflict
+from storage.field_reads import Change, Changes, changed_fields
 from storage.keys import fields_part, index_key
 from storage.layout import (
     GARBAGE_INDEX,
@@ -231,17 +232,23 @@ def _indexes_of(catalog: Catalog, tables: tuple[str, ...]) -> tuple[int, ...]:
 # ---- which keys a commit writes ------------------------------------------------------------
 
 
-def written_keys(catalog: Catalog, write: DocumentWrite, old_body: bytes | None) -> list[IndexKey]:
-    """Return the keys of a write in all indexes, old and new ones, without repeats.
+def written_keys(catalog: Catalog, write: DocumentWrite, old_body: bytes | None) -> Changes:
+    """Return the keys of a write in all indexes, old and new ones.
 
-    A key that stays the same is among them: whoever read it has seen the old body.
+    A key that stays the same is among them: whoever read it has seen the old body, or a part of it.
     """
     table = catalog.by_number.get(write.table)
     if table is None:
         raise InvalidCommit(f"a write to table {write.table}, which does not exist")
     keys: list[IndexKey] = [(table.by_id.index_id, write.internal_id)]
     documents = [unpack_trusted(body) for body in (old_body, write.body) if body is not None]
+    staying = list(keys)
     for index in table.kept:
         found = {index_key(index.paths, document, write.internal_id): None for document in documents}
         keys += [(index.index_id, key) for key in found]
-    return keys
+        if len(found) == 1:
+            staying.append(keys[-1])
+    if old_body is None or write.body is None:
+        return Changes(tuple(keys))
+    change = Change(changed_fields(*documents), len(write.body) - len(old_body))
+    return Changes(tuple(keys), dict.fromkeys(staying, change))

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import attrs
 
 from storage import retention
-from storage.accepted import Overlay, index_keys
+from storage.accepted import Overlay, changes_of
 from storage.apply import apply_commit, put_private
 from storage.backfill import Backfill
 from storage.catalog import Catalog, CatalogChange
@@ -38,11 +38,11 @@ from storage.commit_log import HeadMoved, LogEntry, commit_of, entry_of, read_ro
 from storage.commits import Commit, WriteSet
 from storage.environment import Environment, View, Writer
 from storage.errors import NewerFormat, OutOfRetention, Timestamp
+from storage.field_reads import Changes
 from storage.folder import Folder, check_length, sync_folder
 from storage.handles import LocalHandle
 from storage.layout import FORMAT, document_key, pack_ts, read_ts, row_body
 from storage.pins import Pin
-from storage.read_set import IndexKey
 from storage.retention import RetentionPolicy, RetentionStep
 from storage.scan import version_rows
 from storage.snapshot import Snapshot
@@ -262,12 +262,12 @@ class Store:
         """Write private rows that belong to no commit, durably."""
         self._environment.write(lambda writer: put_private(writer, tuple(rows)))
 
-    def index_keys(
+    def changes(
         self,
         writes: WriteSet,
         layers: Sequence[tuple[Timestamp, WriteSet]] = (),
         catalog: CatalogChange | None = None,
-    ) -> list[IndexKey]:
+    ) -> Changes:
         """Return all index keys that a write set changes: what the write log has to know.
 
         Args:
@@ -284,7 +284,7 @@ class Store:
                 self._drop_overlay()
                 self._overlay = Overlay(self.snapshot())
             base = self._overlay.over(layers)
-            return index_keys(base, writes, catalog)
+            return changes_of(base, writes, catalog)
 
     def _drop_overlay(self) -> None:
         if self._overlay is not None:

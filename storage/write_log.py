@@ -19,12 +19,14 @@ Invariants:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from itertools import chain, islice
 from typing import Final
 
 import attrs
 
 from storage.errors import OutOfRetention, Timestamp
+from storage.field_reads import Change
 from storage.keys import Interval
 from storage.read_set import IndexKey, ReadSet
 
@@ -42,6 +44,7 @@ class Entry:
 
     ts: Timestamp
     keys: tuple[IndexKey, ...]  # no repeats
+    in_place: Mapping[IndexKey, Change] = attrs.field(factory=dict)  # of keys that stayed the same
 
     @property
     def size_bytes(self) -> int:

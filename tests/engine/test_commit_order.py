@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
@@ -11,7 +11,7 @@ import trio
 
 from engine.backend import BackendFault
 from engine.committer import WRITE_LOG_SPAN_NS, Accepted, Committer, Overtaken, Proposal, View
-from storage import Commit, DiskFull, DocumentWrite, IndexKey, ReadSet, Store, Timestamp, WriteLog, WriteSet
+from storage import Changes, Commit, DiskFull, DocumentWrite, ReadSet, Store, Timestamp, WriteLog, WriteSet
 from tidewell.ids import encode_id
 from tidewell.values import pack, unpack
 
@@ -46,8 +46,8 @@ class Setting:
     committer: Committer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        def announce(ts: Timestamp, keys: Iterable[IndexKey]) -> None:
-            self.announced.append((ts, self.committer.head_ts, len(list(keys))))
+        def announce(ts: Timestamp, changes: Changes) -> None:
+            self.announced.append((ts, self.committer.head_ts, len(changes.keys)))
 
         log = WriteLog(horizon=self.store.head_ts)
         self.committer = Committer(self.store, log, self.clock, announce, self.disk)
@@ -95,7 +95,7 @@ async def test_head_moves_only_when_durable_and_is_announced_in_the_same_step(it
     assert not accepted.durable.is_settled
     gate.release.set()
     assert await accepted.durable.wait() == accepted.ts
-    assert it.announced == [(accepted.ts, accepted.ts, len(accepted.keys))]
+    assert it.announced == [(accepted.ts, accepted.ts, len(accepted.changes.keys))]
     assert it.stored(1) == 10
 
 

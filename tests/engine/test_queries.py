@@ -10,9 +10,11 @@ import pytest
 import trio
 import trio.testing
 
-from engine.backend import ANONYMOUS, BackendFault, Call, Failure, QueryOutcome
-from engine.queries import SPREAD_ABOVE, SPREAD_S_EACH, Queries, QueryKey, QueryRun, QueryWatch
-from storage import Entry, ReadSet, WriteLog
+from engine.backend import ANONYMOUS, BackendFault, Call, Failure, Identity, QueryOutcome
+from engine.doorbells import SPREAD_ABOVE, SPREAD_S_EACH
+from engine.queries import Queries, QueryWatch
+from engine.query_entries import Ended, Lookup, QueryKey, QueryRun
+from storage import Changes, Entry, ReadSet, WriteLog
 from tidewell.values import wire_json
 
 INDEX = 7
@@ -59,26 +61,43 @@ class World:
             self.history.setdefault(key, []).append((ts, value))
         self.log.append(Entry(ts, keys))
         self.head = ts
-        self.queries.announce(ts, keys)
+        self.queries.announce(ts, Changes(keys))
 
     def value_at(self, key: str, ts: int) -> int:
         return next((value for when, value in reversed(self.history.get(key, [])) if when <= ts), 0)
 
+    def reads_identity(self, asked: Call, ts: int) -> bool:
+        flags = asked.args["flags"]
+        return "identity" in flags and ("while a is 0" not in flags or self.value_at("a", ts) == 0)
+
+    def result(self, asked: Call, ts: int) -> list[object]:
+        value: list[object] = [self.value_at(name, ts) for name in asked.args["keys"]]
+        if self.reads_identity(asked, ts):
+            value.append(None if asked.identity.claims is None else asked.identity.claims["subject"])
+        return value
+
     async def run(self, asked: Call, key: QueryKey, ts: int) -> QueryRun:
         names = asked.args["keys"]
+        now_ms = self.clock.now_ms()
         self.ran.append(tuple(names))
         await trio.lowlevel.checkpoint()
         if self.before_run is not None:
             self.before_run(ts)
         if self.fault is not None:
             raise self.fault
-        value = [self.value_at(name, ts) for name in names]
+        value = self.result(asked, ts)
         flags = asked.args["flags"]
         failure = Failure("Uncaught ValueError: odd\n") if "fails" in flags else None
         journal = "pinned" if "pages" in flags else None
         outcome = QueryOutcome(ts, value, wire_json(value), (), journal, failure, wire_json(value))
         reads = ReadSet.of([(INDEX, name.encode(), name.encode() + b"\0") for name in names])
-        return QueryRun(outcome, reads, "clock" in flags, 10 if "bucket" in flags else None)
+        return QueryRun(
+            outcome,
+            reads,
+            identity_read=self.reads_identity(asked, ts),
+            clock_read="clock" in flags,
+            bucket_ends_ms=now_ms + 10_000 if "bucket" in flags else None,
+        )
 
 
 def counter() -> tuple[list[int], Callable[[], None]]:
@@ -269,7 +288,7 @@ async def test_unwatched_results_stay_within_the_cache_bound() -> None:
     for number in range(20):
         await world.queries.query(call(f"key{number}"), None)
     assert len(world.queries._entries) <= 4
-    assert len(world.queries._intervals) == len(world.queries._entries)
+    assert len(world.queries._registry) == len(world.queries._entries)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -310,7 +329,7 @@ async def test_random_commits_and_watchers_always_agree_with_the_world(seed: int
             assert watch.seen.value == truth, f"seed {seed}"
         watch.close()
     world.commit(**dict.fromkeys(names, 1000))
-    assert len(world.queries._intervals) == 0, f"seed {seed}"
+    assert len(world.queries._registry) == 0, f"seed {seed}"
 
 
 async def test_a_commit_that_touches_very_many_queries_rings_them_by_and_by(
@@ -353,3 +372,215 @@ async def test_a_commit_that_touches_some_queries_rings_them_at_once() -> None:
     await world.queries.evaluate(watches, world.head)
     world.commit(shared=1)
     assert len(rings) == SPREAD_ABOVE
+
+
+def asked_by(name: str | None, *keys: str, flags: str = "") -> Call:
+    identity = ANONYMOUS if name is None else Identity({"subject": name})
+    return Call("world:read", {"flags": flags, "keys": list(keys)}, identity, "0" * 16, "socket")
+
+
+async def test_callers_share_an_outcome_that_read_no_identity() -> None:
+    world = World()
+    for name in ("ann", "bob", None):
+        await world.queries.query(asked_by(name, "a"), None)
+    assert len(world.ran) == 1
+
+
+async def test_callers_get_outcomes_of_their_own_where_the_identity_was_read() -> None:
+    world = World()
+    for _ in range(2):
+        for name in ("ann", "bob", None):
+            outcome = await world.queries.query(asked_by(name, "a", flags="identity"), None)
+            assert outcome.value == [0, name]
+    assert len(world.ran) == 3
+
+
+async def test_callers_who_wait_for_a_run_that_read_the_identity_run_their_own() -> None:
+    world = World()
+    values: dict[str, object] = {}
+
+    async def ask(name: str) -> None:
+        values[name] = (await world.queries.query(asked_by(name, "a", flags="identity"), None)).value
+
+    async with trio.open_nursery() as nursery:
+        for name in ("ann", "bob", "cem"):
+            nursery.start_soon(ask, name)
+    assert values == {name: [0, name] for name in ("ann", "bob", "cem")}
+    assert len(world.ran) == 3
+
+
+async def test_a_new_identity_reruns_only_the_queries_that_read_it() -> None:
+    world = World()
+    before = [
+        world.queries.watch(asked_by("ann", "a", flags=f), None, lambda: None) for f in ("", "identity")
+    ]
+    await world.queries.evaluate(before, world.head)
+    after = [world.queries.watch(asked_by("bob", "a", flags=f), None, lambda: None) for f in ("", "identity")]
+    for watch in before:
+        watch.close()
+    world.ran.clear()
+    outcomes = await world.queries.evaluate(after, world.head)
+    assert [outcome.value for outcome in outcomes] == [[0], [0, "bob"]]
+    assert len(world.ran) == 1
+
+
+async def test_a_query_that_no_longer_reads_the_identity_is_shared_again() -> None:
+    world = World()
+    flags = "identity while a is 0"
+    people = ("ann", "bob", "cem")
+    rings, ring = counter()
+    watches = [world.queries.watch(asked_by(name, "a", flags=flags), None, ring) for name in people]
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert [outcome.value for outcome in outcomes] == [[0, name] for name in people]
+    world.commit(a=1)
+    assert len(rings) == 3
+    world.ran.clear()
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert [outcome.value for outcome in outcomes] == [[1]] * 3
+    ran = len(world.ran)
+    world.commit(a=2)
+    await world.queries.evaluate(watches, world.head)
+    assert len(world.ran) == ran + 1
+    world.commit(a=0)
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert [outcome.value for outcome in outcomes] == [[0, name] for name in people]
+    assert all(watch.is_current for watch in watches)
+
+
+async def test_a_page_of_a_query_that_reads_the_identity_is_pinned_for_its_caller_alone() -> None:
+    world = World()
+    watches = [
+        world.queries.watch(asked_by(name, "a", flags="pages identity"), None, lambda: None)
+        for name in ("ann", "bob")
+    ]
+    for _ in range(2):
+        outcomes = await world.queries.evaluate(watches, world.head)
+        assert [outcome.value for outcome in outcomes] == [[0, "ann"], [0, "bob"]]
+        assert all(watch.is_current for watch in watches)
+    assert len(world.ran) == 2
+    world.commit(a=3)
+    outcomes = await world.queries.evaluate(watches, world.head)
+    assert [outcome.value for outcome in outcomes] == [[3, "ann"], [3, "bob"]]
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_random_callers_never_see_an_outcome_of_another_one(seed: int) -> None:
+    chance = random.Random(seed)
+    world = World()
+
+    def interfere(ts: int) -> None:
+        if chance.random() < 0.4:
+            world.commit(a=chance.randrange(2))
+        if chance.random() < 0.05:
+            world.head += 10
+            world.queries.switch_code(world.head)
+
+    world.before_run = interfere
+    open_watches: list[tuple[str, QueryWatch]] = []
+
+    async def session(name: str) -> None:
+        mine = [
+            world.queries.watch(asked_by(name, "a", flags=flags), None, lambda: None)
+            for flags in chance.sample(["", "identity", "identity while a is 0"], 2)
+        ]
+        open_watches.extend((name, watch) for watch in mine)
+        for _ in range(10):
+            ts = world.head
+            for watch, outcome in zip(mine, await world.queries.evaluate(mine, ts), strict=True):
+                assert outcome.value == world.result(watch.call, ts), f"seed {seed}"
+            if chance.random() < 0.2:
+                mine[0].close()
+                mine[0] = world.queries.watch(asked_by(name, "a", flags="identity"), None, lambda: None)
+            await trio.lowlevel.checkpoint()
+        for watch in mine:
+            if watch.is_current:
+                assert watch.seen is not None
+                assert watch.seen.value == world.result(watch.call, world.head), f"seed {seed}"
+            watch.close()
+
+    async with trio.open_nursery() as nursery:
+        for name in ("ann", "bob", "ann", "cem"):
+            nursery.start_soon(session, name)
+    world.before_run = None
+    world.commit(a=7)
+    assert len(world.queries._registry) == 0, f"seed {seed}"
+
+
+async def test_the_cache_says_hit_miss_or_stale_and_which_commit_it_was() -> None:
+    world = World()
+    world.commit(a=1)
+
+    async def look(**changes: str) -> tuple[Lookup, bool]:
+        _, lookup, is_own = await world.queries.explained(asked_by("ann", "a", **changes), None)
+        return lookup, is_own
+
+    assert await look() == (Lookup("miss"), False)
+    assert await look() == (Lookup("hit", 10), False)
+    assert await look(flags="identity") == (Lookup("miss"), True)
+    assert await look(flags="identity") == (Lookup("hit", 10), True)
+    world.commit(b=1)
+    assert await look() == (Lookup("hit", 10), False)
+    world.commit(a=2)
+    world.commit(a=3)
+    assert await look() == (Lookup("stale", 10, Ended("commit", 30, (INDEX, b"a"))), False)
+    assert await look() == (Lookup("hit", 40), False)
+    world.head += 10
+    world.queries.switch_code(world.head)
+    assert await look() == (Lookup("stale", 40, Ended("code", 50)), False)
+    assert await look(flags="clock") == (Lookup("miss"), False)
+    world.clock.seconds += 18
+    assert await look(flags="clock") == (Lookup("stale", 50, Ended("time", 50)), False)
+    assert await look(flags="fails") == await look(flags="fails") == (Lookup("miss"), False)
+
+
+async def test_a_watch_with_an_interval_is_rung_once_for_all_that_happens_in_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    begun = trio.current_time()
+    rung: list[float] = []
+
+    def ring() -> None:
+        rung.append(trio.current_time() - begun)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.queries.run_timers)
+        watch = world.queries.watch(call("a"), None, ring, min_interval_s=10)
+        await world.queries.evaluate([watch], world.head)
+        for number in range(4):
+            await trio.sleep(2)
+            world.commit(a=number)
+        assert rung == []
+        await trio.sleep(4)
+        assert rung == [pytest.approx(10)]
+        [outcome] = await world.queries.evaluate([watch], world.head)
+        assert outcome.value == [3]
+        world.commit(a=5)  # at 12: within the interval that this evaluation began
+        await world.queries.evaluate([watch], world.head)  # for the sake of another query, say
+        await trio.sleep(20)
+        assert len(rung) == 1
+        world.commit(a=6)
+        assert rung[1:] == [pytest.approx(32)]
+        await world.queries.evaluate([watch], world.head)
+        world.commit(a=7)
+        watch.close()
+        await trio.sleep(20)
+        assert len(rung) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_first_of_several_time_buckets_ends_the_outcome_even_if_it_did_so_during_the_run(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    asked = call("a", flags="bucket")
+    world.before_run = lambda ts: setattr(world.clock, "seconds", world.clock.seconds + 11)
+    rings, ring = counter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.queries.run_timers)
+        watch = world.queries.watch(asked, None, ring)
+        await world.queries.evaluate([watch], world.head)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not watch.is_current
+        assert rings
+        nursery.cancel_scope.cancel()

@@ -236,7 +236,7 @@ def test_a_commit_that_changes_a_result_wrote_inside_its_read_set(
         assert outcome.kind == "value", outcome.error
         if not outcome.writes:
             return
-        written = backing.store.index_keys(WriteSet.unpack(outcome.writes))
+        written = backing.store.changes(WriteSet.unpack(outcome.writes)).keys
         backing.commit(outcome.writes)
         for call, old, new in zip(calls, before, app.outcomes(*calls), strict=True):
             if (old.value, old.error) != (new.value, new.error):
@@ -277,6 +277,6 @@ def test_only_a_write_in_the_consumed_prefix_counts(tmp_path: Path, how: str, la
     reads = ReadSet.unpack(outcome.reads)
     for place, id_ in enumerate(ids):
         (write,) = app.outcomes(app.call("mutation", "rows:write", {"edits": [{"id": id_}]}))
-        keys = backing.store.index_keys(WriteSet.unpack(write.writes))
+        keys = backing.store.changes(WriteSet.unpack(write.writes)).keys
         assert any(reads.covers(*key) for key in keys) is (place <= last)
     backing.store.close()

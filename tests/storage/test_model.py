@@ -152,7 +152,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
                 made += self.write_something(transaction, state, data)
                 writes = WriteSet.unpack(transaction.write_set().pack())
             ts = max(self.history) + data.draw(st.integers(1, 3))
-            self.store.index_keys(writes, layers)
+            self.store.changes(writes, layers)
             layers.append((ts, writes))
             commits.append(writes.commit(ts, record=b"r%d" % ts, private=[(b"last", b"%d" % ts)]))
             self.put(ts, state)

@@ -44,7 +44,7 @@ Begin = Callable[[], Transaction]
 def conflicts(store: Store, writer: Transaction, reader: Transaction) -> bool:
     """Whether `writer`, committing first, is in the way of `reader`."""
     log = WriteLog(horizon=reader.begin_ts)
-    log.append(Entry(next_ts(store), tuple(store.index_keys(writer.write_set()))))
+    log.append(Entry(next_ts(store), store.changes(writer.write_set()).keys))
     return log.find_conflict(reader.read_set(), reader.begin_ts) is not None
 
 
@@ -388,7 +388,7 @@ def test_the_store_checks_uniqueness_again(store: Store, begin: Begin) -> None:
     id_ = first.insert("users", {"email": "a@x"}, internal_id(5), 1.0)
     second.insert("users", {"email": "a@x"}, internal_id(6), 1.0)
     with pytest.raises(UniqueConflict, match=id_):
-        store.index_keys(second.write_set(), [(next_ts(store), first.write_set())])
+        store.changes(second.write_set(), [(next_ts(store), first.write_set())])
     ts = next_ts(store)
     with pytest.raises(UniqueConflict, match=id_):
         store.commit([first.write_set().commit(ts), second.write_set().commit(ts + 1)])
@@ -402,7 +402,7 @@ def test_two_documents_may_swap_a_unique_value(store: Store, begin: Begin) -> No
     transaction.replace(a, {"email": "c@x"})
     transaction.replace(b, {"email": "a@x"})
     transaction.replace(a, {"email": "b@x"})
-    store.index_keys(transaction.write_set())
+    store.changes(transaction.write_set())
     commit(store, transaction)
     assert [row["email"] for row in documents_at(store, None, "users", "by_email")] == ["a@x", "b@x"]
 
