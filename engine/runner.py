@@ -82,6 +82,25 @@ class _Budget:
 OnExecution = Callable[[backend.Call, frames.Kind, GuestOutcome | Lost, float], None]
 
 
+class PinnedPages(Protocol):
+    """The pages of a store, kept for lock-less readers. A `storage.Pin` is one."""
+
+    @property
+    def txn_id(self) -> int: ...
+    @property
+    def lost(self) -> bool: ...
+    def __enter__(self) -> PinnedPages: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Pins(Protocol):
+    """What is needed of a store; the workers read the rest themselves."""
+
+    def pin(self) -> PinnedPages: ...
+
+
 @attrs.frozen
 class Runner:
     _store: Pins
