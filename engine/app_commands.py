@@ -8,6 +8,7 @@ from typing import Final
 import click
 import trio
 
+from engine.admin_client import Admin, AdminFailed
 from engine.app_folder import InvalidAppFolder
 from engine.chance import SystemChance
 from engine.clock import SystemClock
@@ -21,7 +22,7 @@ from sandbox.pool import PoolFailed
 from storage import StoreError
 from tidewell.client import AppError, ClientError, FunctionError
 from tidewell.errors import InvalidValue
-from tidewell.values import Value, from_wire, parse_json
+from tidewell.values import Value, canonical_text, from_wire, parse_json
 
 
 @click.command()
@@ -72,6 +73,12 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
 @click.option(
     "--as", "claims", metavar="CLAIMS-JSON", help="Call as a person: tokenIdentifier, name, and so on."
 )
+@click.option(
+    "--as-of",
+    type=click.IntRange(min=0),
+    metavar="TS",
+    help="Run a query on the data as of the commit with this timestamp, with the code of now.",
+)
 @click.option("--url", default="http://127.0.0.1:3210", show_default=True, help="The deployment.")
 @click.option(
     "--data",
@@ -80,7 +87,9 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
     show_default=True,
     help="Data folder of the deployment, for its admin key; without one, call as nobody.",
 )
-def run(path: str, args: str, watch: bool, claims: str | None, url: str, data: Path) -> None:
+def run(
+    path: str, args: str, watch: bool, claims: str | None, as_of: int | None, url: str, data: Path
+) -> None:
     """Call the function PATH, such as posts:list, and print its result as JSON.
 
     Works on a deployment that is being served. With its admin key, internal functions can be called too.
@@ -93,6 +102,14 @@ def run(path: str, args: str, watch: bool, claims: str | None, url: str, data: P
         raise click.ClickException(f"--as needs the admin key, and there is none in {data}; give --data")
     acting_as = None if claims is None else _object(claims, "CLAIMS-JSON")
     what = Run(url, path, _object(args, "ARGS-JSON"), key, acting_as, watch)
+    if as_of is not None:
+        if watch:
+            raise click.ClickException("--watch follows what changes, and --as-of shows what does not")
+        try:
+            click.echo(canonical_text(Admin(url, key, acting_as).query_at(as_of, path, what.args)))
+        except (AppError, FunctionError, AdminFailed) as error:
+            raise click.ClickException(explain(error)) from None
+        return
     try:
         trio.run(run_function, what, click.echo)
     except* (AppError, FunctionError, ClientError, ValueError) as errors:

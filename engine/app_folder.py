@@ -6,7 +6,7 @@ counts. Nothing here looks inside a module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from engine.auth_config import CONFIG_BYTES_MAX, InvalidAuthConfig, expand
@@ -36,6 +36,26 @@ def read_app_folder(folder: Path) -> list[Module]:
             f"{folder} holds {total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed"
         )
     return modules
+
+
+def check_modules(modules: Sequence[Module]) -> None:
+    """Raise `InvalidAppFolder` unless modules that came over the network could have come from a folder."""
+    if not modules:
+        raise InvalidAppFolder("there are no function modules to push")
+    paths = [module.path for module in modules]
+    if len(set(paths)) != len(paths):
+        raise InvalidAppFolder("a module is there twice")
+    for module in modules:
+        parts = module.path.removesuffix(".py").split("/")
+        if not module.path.endswith(".py") or not all(map(_can_be_named, parts)) or _is_private(parts):
+            raise InvalidAppFolder(f"{module.path!r} cannot be the path of a function module")
+        if len(module.source) > MODULE_BYTES_MAX:
+            raise InvalidAppFolder(
+                f"{module.path} has {len(module.source):,} bytes, a module has at most {MODULE_BYTES_MAX:,}"
+            )
+    total = sum(len(module.source) for module in modules)
+    if total > CODE_BYTES_MAX:
+        raise InvalidAppFolder(f"{total:,} bytes of code, at most {CODE_BYTES_MAX:,} can be pushed")
 
 
 def read_auth(folder: Path, environment: Mapping[str, str]) -> bytes:
@@ -86,6 +106,10 @@ def may_be_folder(folder: Path, path: Path) -> bool:
     return not path.suffix and not _is_private(path.relative_to(folder).parts)
 
 
+def _can_be_named(part: str) -> bool:
+    return part.isidentifier() and part.isascii()
+
+
 def _is_private(parts: Iterable[str]) -> bool:
     return any(part.startswith(("_", ".")) for part in parts)
 
@@ -99,7 +123,7 @@ def _module_files(folder: Path) -> Iterator[Path]:
 def _read(folder: Path, path: Path) -> Module:
     relative = path.relative_to(folder)
     for part in (*relative.parts[:-1], relative.stem):
-        if not part.isidentifier() or not part.isascii():
+        if not _can_be_named(part):
             raise InvalidAppFolder(
                 f"{path}: {part!r} cannot be part of a function's path; use letters, digits and _"
             )

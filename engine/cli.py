@@ -13,8 +13,11 @@ from rich.table import Table
 from engine.app_commands import COMMANDS as APP_COMMANDS
 from engine.app_folder import InvalidAppFolder
 from engine.conflict_commands import COMMANDS as CONFLICT_COMMANDS
+from engine.data_commands import COMMANDS as DATA_COMMANDS
 from engine.dev import DevOptions, run_dev
+from engine.env_commands import COMMANDS as ENV_COMMANDS
 from engine.log_commands import COMMANDS as LOG_COMMANDS
+from engine.push_commands import COMMANDS as PUSH_COMMANDS
 from engine.report import Report
 from engine.server import CannotListen
 from engine.store_commands import COMMANDS as STORE_COMMANDS
@@ -96,6 +99,15 @@ def doctor() -> None:
 
 
 for command in (*STORE_COMMANDS, *APP_COMMANDS, *LOG_COMMANDS, *CONFLICT_COMMANDS, *WHY_COMMANDS):
+for command in (
+    *STORE_COMMANDS,
+    *APP_COMMANDS,
+    *PUSH_COMMANDS,
+    *DATA_COMMANDS,
+    *ENV_COMMANDS,
+    *LOG_COMMANDS,
+    *CONFLICT_COMMANDS,
+):
     main.add_command(command)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ import attrs
 import trio
 import watchfiles
 
+from engine.admin_api import AdminApi
 from engine.app_folder import (
     InvalidAppFolder,
     is_auth_file,
@@ -27,7 +29,7 @@ from engine.app_folder import (
     read_auth,
 )
 from engine.auth import Authenticator
-from engine.backend import Call
+from engine.backend import BackendFault, Call
 from engine.chance import SystemChance
 from engine.clock import SystemClock
 from engine.collector import spare_the_event_loop
@@ -41,6 +43,7 @@ from engine.server import ServerOptions, serve
 from engine.site import StaticSite
 from engine.user_tokens import UserTokens
 from sandbox import frames
+from storage import StoreError
 
 BROWSER_CLIENT: Final = Path(__file__).parent / "static" / "tidewell.js"
 DEBOUNCE_MS: Final = 100  # editors write a file in several steps; a push sees the last
@@ -83,6 +86,7 @@ async def _serve(options: DevOptions, report: Report, signals: AsyncIterator[int
         authenticator=Authenticator(
             deployment.admin_key, UserTokens(deployment.providers, KeyCache(clock), clock)
         ),
+        admin=AdminApi(deployment, clock, chance).respond,
         clock=clock,
         chance=chance,
         instance_name=options.app.resolve().parent.name,
@@ -105,12 +109,20 @@ async def _serve(options: DevOptions, report: Report, signals: AsyncIterator[int
                         [address, *_] = await nursery.start(
                             serve, deployment, options.host, options.port, server_options
                         )
+                        await _name_urls(deployment, address.url)
                         nursery.start_soon(pusher.watch)  # first: a save during the push counts
                         await pusher.push()
                         report.serving(options.app, address.url, options.data)
                 finally:
                     deployment.close()
         everything.cancel_scope.cancel()
+
+
+async def _name_urls(deployment: Deployment, url: str) -> None:
+    """Let functions know where they are served."""
+    urls = {"CONVEX_CLOUD_URL": url, "CONVEX_SITE_URL": f"{url}/http"}
+    with suppress(BackendFault, StoreError):  # a full disk, say; what can be read is served all the same
+        await deployment.environment.change(urls, by_server=True)
 
 
 async def _obey(
@@ -139,7 +151,8 @@ class _Pusher:
         async with self._turn:
             try:
                 modules = await trio.to_thread.run_sync(read_app_folder, self.app)
-                auth = await trio.to_thread.run_sync(read_auth, self.app, os.environ)
+                variables = {**os.environ, **self.deployment.environment.variables}
+                auth = await trio.to_thread.run_sync(read_auth, self.app, variables)
                 pushed = await self.deployment.push(modules, self.report.progress, auth)
             except InvalidAppFolder as error:
                 self.report.push_failed([str(error)], has_code=self.deployment.code is not None)

@@ -51,6 +51,7 @@ _FORMATS: Final = {
     ENCODED: ENCODED, "convex_json": ENCODED, PLAIN: PLAIN, "convex_clean_json": PLAIN,
 }  # fmt: skip
 _BATCH_MAX: Final = 1000
+ADMIN_PREFIX: Final = "/api/v1/"
 
 Outcome = QueryOutcome | MutationOutcome | ActionOutcome
 
@@ -73,8 +74,10 @@ class HttpApi:
         instance_name: str,
         version: str,
         make_nonce: Callable[[], str],
+        admin: Callable[[Request], Awaitable[Response]] | None = None,
     ) -> None:
         self._backend = backend
+        self._admin = admin
         self._authenticator = authenticator
         self._instance_name = instance_name
         self._version = version
@@ -115,6 +118,10 @@ class HttpApi:
     async def _routed(self, request: Request) -> Response:
         if request.path.startswith("/api/run/"):
             methods: dict[str, Callable[[Request], Awaitable[Response]]] = {"POST": self._run}
+        elif self._admin is not None and request.path.startswith(ADMIN_PREFIX):
+            if not (await self._identify(request)).admin:
+                raise Refused(403, "Unauthorized", f"{request.path} needs the admin key")
+            return await self._admin(request)
         elif request.path in self._routes:
             methods = self._routes[request.path]
         else:

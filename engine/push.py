@@ -265,7 +265,7 @@ class Pusher:
         return tuple(warnings)
 
     def _removal(self, table: str, index: str, code: CodeVersion) -> str:
-        """Return the warning that an index goes away, with the functions that used it, and those that will."""
+        """Return the warning that an index goes away, with the functions that used it or still do."""
         text = f"the index {index} of {table} is no longer in the schema and was removed"
         active = self._active()
         if active is not None and (users := _users(active, table, index)):

@@ -11,6 +11,7 @@ import errno
 import logging
 import resource
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
@@ -75,6 +76,7 @@ class ServerOptions:
     """What a server may be given beside its backend; the defaults serve one local deployment."""
 
     site: StaticSite | None = None
+    admin: Callable[[Request], Awaitable[Response]] | None = None  # answers what starts with /api/v1/
     authenticator: Authenticator = attrs.field(factory=Authenticator)
     clock: Clock = attrs.field(factory=SystemClock)
     chance: Chance = attrs.field(factory=SystemChance)
@@ -132,6 +134,7 @@ class _Server:
             instance_name=options.instance_name,
             version=options.version,
             make_nonce=make_nonce,
+            admin=options.admin,
         )
         self._http = HttpContext(
             respond=self._respond,
