@@ -98,7 +98,6 @@ def doctor() -> None:
     )
 
 
-for command in (*STORE_COMMANDS, *APP_COMMANDS, *LOG_COMMANDS, *CONFLICT_COMMANDS, *WHY_COMMANDS):
 for command in (
     *STORE_COMMANDS,
     *APP_COMMANDS,
@@ -107,6 +106,7 @@ for command in (
     *ENV_COMMANDS,
     *LOG_COMMANDS,
     *CONFLICT_COMMANDS,
+    *WHY_COMMANDS,
 ):
     main.add_command(command)
 
