@@ -17,6 +17,7 @@ from engine.data_commands import COMMANDS as DATA_COMMANDS
 from engine.dev import DevOptions, run_dev
 from engine.env_commands import COMMANDS as ENV_COMMANDS
 from engine.fork_commands import COMMANDS as FORK_COMMANDS
+from engine.fuzz_commands import COMMANDS as FUZZ_COMMANDS
 from engine.log_commands import COMMANDS as LOG_COMMANDS
 from engine.push_commands import COMMANDS as PUSH_COMMANDS
 from engine.report import Report
@@ -107,6 +108,7 @@ for command in (
     *ENV_COMMANDS,
     *LOG_COMMANDS,
     *CONFLICT_COMMANDS,
+    *FUZZ_COMMANDS,
     *WHY_COMMANDS,
     *FORK_COMMANDS,
 ):

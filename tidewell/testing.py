@@ -29,6 +29,7 @@ from engine.testing.blocking import (
 from engine.testing.faults import Faults
 from engine.testing.fixture import server_fixture
 from engine.testing.loop import NotVirtual, run
+from engine.testing.rules import Rules, documents, invariant, setup, step
 from engine.testing.server import Caller, Line, TestServer
 from engine.testing.stepping import CallEnded, Running, Transaction
 from engine.testing.subscription import TestSubscription
@@ -50,10 +51,15 @@ __all__ = [
     "NotVirtual",
     "PushFailed",
     "Reader",
+    "Rules",
     "Running",
     "TestServer",
     "TestSubscription",
     "Transaction",
+    "documents",
+    "invariant",
     "run",
     "server_fixture",
+    "setup",
+    "step",
 ]

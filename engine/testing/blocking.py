@@ -22,6 +22,7 @@ from engine.testing.loop import run
 from engine.testing.server import App, Caller, Line, TestServer
 from engine.testing.stepping import Running, Transaction
 from engine.testing.subscription import WITHIN_S, TestSubscription
+from sandbox.analysis import FunctionSpec
 from sandbox.database import DatabaseReader
 from tidewell.values import Value
 
@@ -216,6 +217,19 @@ class BlockingTestServer(BlockingCaller):
             return self._server.read(look)
 
         return self._run(read)
+
+    def id_of(self, table: str, index: int) -> str | None:
+        """Return the id of one of a table's documents. See `TestServer.id_of`."""
+
+        async def find() -> str | None:
+            return self._server.id_of(table, index)
+
+        return self._run(find)
+
+    @property
+    def functions(self) -> Mapping[str, FunctionSpec]:
+        """The functions of the app, by path."""
+        return self._server.functions
 
     def sleep(self, seconds: float) -> None:
         """Let virtual time pass."""

@@ -38,14 +38,16 @@ from engine.guest_outcomes import GuestOutcome
 from engine.runner import Lost
 from engine.testing.chance import SimulatedChance, stream
 from engine.testing.clock import SimulatedClock
+from engine.testing.compiled import ThriftyHandler
 from engine.testing.disk import TestDisk
 from engine.testing.faults import NO_FAULTS, Fate, Faults
 from engine.testing.loop import seeded_order, virtual_time
 from engine.testing.reader import open_reader
-from engine.testing.stepping import Running
+from engine.testing.stepping import TICK_S, Running
 from engine.testing.subscription import TestSubscription
-from engine.testing.workers import TestPool, make_executor
+from engine.testing.workers import TestPool, make_handler
 from sandbox import frames
+from sandbox.analysis import FunctionSpec
 from sandbox.database import DatabaseReader
 from sandbox.frames import Module
 from sandbox.pool import Pool
@@ -168,6 +170,7 @@ class TestServer(Caller):
         self._requests = 0
         self._stepped: dict[str, Running] = {}
         self._watches: dict[TestSubscription, None] = {}
+        self._handlers: list[ThriftyHandler] = []  # of the workers, those that are gone included
         self._deployment: Deployment | None = None
         self._life: trio.Nursery | None = None
         self._stack = ExitStack()
@@ -208,6 +211,8 @@ class TestServer(Caller):
                         await self._end_life()
                 self._nursery.cancel_scope.cancel()
                 await self._everything.__aexit__(None, None, None)
+            for handler in self._handlers:
+                handler.give_back()
         finally:
             self._stack.close()
 
@@ -255,7 +260,11 @@ class TestServer(Caller):
             return stores[0]
 
         def open_pool(argument: str, size: int, clock: Clock) -> Pool:
-            return TestPool.build(lambda: make_executor(stores[0], argument), size, self._fate, self._stepped)
+            def build() -> ThriftyHandler:
+                self._handlers.append(make_handler(stores[0], argument))
+                return self._handlers[-1]
+
+            return TestPool.build(build, size, self._fate, self._stepped)
 
         return open_deployment(
             self.folder,
@@ -295,6 +304,18 @@ class TestServer(Caller):
         deployment = self.deployment
         with deployment.store.snapshot(deployment.head_ts) as snapshot:
             return look(open_reader(snapshot, self.clock.now_ms()))
+
+    def id_of(self, table: str, index: int) -> str | None:
+        """Return the id of one of a table's documents, counted round by creation; None without any."""
+        ids = self.read(lambda db: [row["_id"] for row in db.query(table)])
+        return str(ids[index % len(ids)]) if ids else None
+
+    @property
+    def functions(self) -> Mapping[str, FunctionSpec]:
+        """The functions of the app, by path."""
+        code = self.deployment.code
+        assert code is not None, "a server that has started has an app"
+        return code.functions
 
     @property
     def now_ms(self) -> float:
@@ -348,7 +369,9 @@ class TestServer(Caller):
 
     async def _bounded(self, call: Call, running: Any) -> Any:
         with trio.move_on_after(SETTLE_S_MAX):
-            return await running
+            outcome = await running
+            await trio.sleep(TICK_S)
+            return outcome
         raise TimeoutError(f"{call.path} has no outcome after {SETTLE_S_MAX:g} virtual seconds")
 
     async def _start(self, call: Call) -> Running:

@@ -17,6 +17,7 @@ import trio
 from sandbox.frames import Syscall, SyscallReply
 from tidewell.values import Value, unpack
 
+TICK_S: Final = 0.001  # of virtual time that a call or a step takes: documents of two have an order
 STEP_S_MAX: Final = 600.0  # of virtual time; what takes longer waits for something that never comes
 
 
@@ -69,6 +70,7 @@ class Running:
         self._go.set()
         self._go = trio.Event()
         await self.halted()
+        await trio.sleep(TICK_S)
         return transaction
 
     async def finish(self) -> Value:

@@ -14,10 +14,10 @@ import attrs
 import trio
 
 from engine.guest import GuestStore
+from engine.testing.compiled import ThriftyHandler
 from engine.testing.faults import Fate
 from engine.testing.stepping import Running
 from sandbox.confinement.layers import Report
-from sandbox.executor import Executor
 from sandbox.frames import FromWorker, Run, Syscall, SyscallReply
 from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
 from storage import ReaderStale, Snapshot, Store
@@ -44,12 +44,11 @@ class StoreReader:
         return self._snapshot
 
 
-def make_executor(store: Store, argument: str) -> Executor:
+def make_handler(store: Store, argument: str) -> ThriftyHandler:
     """Return what a worker of `store` runs guests with; `argument` is that of the workers' entry."""
     reader: Any = StoreReader(store)
-    return Executor(
-        GuestStore("", reader).begin, cursor_key=bytes.fromhex(json.loads(argument)["cursor_key"])
-    )
+    cursor_key = bytes.fromhex(json.loads(argument)["cursor_key"])
+    return ThriftyHandler(GuestStore("", reader).begin, cursor_key)
 
 
 @attrs.define(eq=False)
@@ -120,7 +119,7 @@ class TestPool:
 
     @classmethod
     def build(
-        cls, build: Callable[[], Executor], size: int, fate: Fate, running: Mapping[str, Running]
+        cls, build: Callable[[], ThriftyHandler], size: int, fate: Fate, running: Mapping[str, Running]
     ) -> TestPool:
         return cls(InProcessPool(build_handler=build, size=size), fate, running)
 
