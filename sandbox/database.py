@@ -162,7 +162,7 @@ class DatabaseWriter(DatabaseReader):
             raise InvalidValue("patch", f"takes a dict of fields, found a {type(fields).__name__}")
         removed = [name for name, value in fields.items() if value is MISSING]
         taken, has_wide = self._taken(fields, table)
-        before = _get(self._level, document_id)
+        before = self._before(document_id)
         if before is None:
             raise NotFound(f"there is no document {document_id} in {table!r}; it may have been deleted")
         merged = {**before, **taken}
@@ -178,7 +178,7 @@ class DatabaseWriter(DatabaseReader):
         table, document_id, document = self._target("replace", arguments)
         body, has_wide = self._taken(document, table)
         if any(name in body for name in SYSTEM_FIELDS):
-            before = _get(self._level, document_id) or {}
+            before = self._before(document_id) or {}
             for name in SYSTEM_FIELDS:
                 if name in body and body.pop(name) != before.get(name):
                     raise _system_field(table, name)
@@ -221,6 +221,12 @@ class DatabaseWriter(DatabaseReader):
         if type(body) is not dict:
             raise InvalidValue(table, f"a document is a dict, found a {type(value).__name__}")
         return body, has_wide
+
+    def _before(self, document_id: str) -> Document | None:
+        """Return the document that a write is about. The write counts, this read does not."""
+        document = self._level.database.get(document_id, for_write=True)
+        self._level.execution.charge_documents(1)
+        return document
 
     def _replace(self, document_id: str, table: str, body: Document, has_wide: bool) -> None:
         self._level.database.replace(document_id, self._checked(body, table, has_wide))

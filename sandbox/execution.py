@@ -65,7 +65,7 @@ class Execution:
         assert self.database is not None
         self._rows_unpaid = 0
         usage = self.database.usage
-        total = usage.bytes_read + usage.bytes_written
+        total = usage.bytes_read + usage.bytes_written + usage.bytes_before
         steps = (total - self._bytes_charged) // BYTES_PER_STEP
         self._bytes_charged += steps * BYTES_PER_STEP
         self.charge(steps)

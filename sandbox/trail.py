@@ -116,9 +116,9 @@ class TrackedDatabase:
     def index_fields(self, table: str, index: str) -> tuple[str, ...]:
         return self._inner.index_fields(table, index)
 
-    def get(self, id: str) -> Document | None:  # noqa: A002  # the name in ctx.db
+    def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the name in ctx.db
         self._trail.begin("get", id)
-        document = self._inner.get(id)
+        document = self._inner.get(id, for_write=for_write)
         if document is None:
             self._trail.answer(b"none")
         return document

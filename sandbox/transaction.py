@@ -35,6 +35,9 @@ class Usage(Protocol):
     @property
     def bytes_written(self) -> int: ...
     @property
+    def bytes_before(self) -> int:
+        """Bytes of what writes looked up. They cost fuel and count against no limit."""
+    @property
     def contents(self) -> int:
         """A running CRC of the packed documents handed out, in order."""
 
@@ -62,8 +65,12 @@ class Database(Protocol):
           IndexNotReady: its backfill has not finished.
         """
 
-    def get(self, id: str) -> Document | None:  # noqa: A002  # the name in ctx.db
-        """Return a document, None when there is none. Raises `InvalidId` for what is no id of a table."""
+    def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the name in ctx.db
+        """Return a document, None when there is none. Raises `InvalidId` for what is no id of a table.
+
+        Args:
+          for_write: a write needs it; it is a read, and counts as none, because the write counts.
+        """
 
     def scan_rows(
         self,

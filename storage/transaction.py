@@ -50,6 +50,7 @@ class Usage:
     bytes_read: int = 0
     documents_written: int = 0
     bytes_written: int = 0
+    bytes_before: int = 0  # of documents that writes were about, as they were
     contents: int = 0  # a running CRC of the packed documents that were read, in order
 
 
@@ -132,21 +133,28 @@ class Transaction:
 
     # ---- reading ---------------------------------------------------------------------
 
-    def get(self, id: str) -> Document | None:
-        """Return a private copy of a document, or None. Raises `InvalidId` for what is not an id."""
-        body = self._read(*decode_id(id))
+    def get(self, id: str, *, for_write: bool = False) -> Document | None:
+        """Return a private copy of a document, or None. Raises `InvalidId` for what is not an id.
+
+        Args:
+          for_write: the caller is going to write it. That counts, so reading it does not.
+        """
+        body = self._read(*decode_id(id), is_counted=not for_write)
         return None if body is None else unpack_trusted(body)
 
-    def _read(self, table: int, internal_id: bytes) -> bytes | None:
-        self.usage.intervals += 1
+    def _read(self, table: int, internal_id: bytes, *, is_counted: bool) -> bytes | None:
+        self.usage.intervals += is_counted
         self._recorder.add_point(index_id_of(table, BY_ID), internal_id)
         self._recorder.add_point(CATALOG_INDEXES, table_prefix(table))
         if table not in self._buffer.catalog.by_number:
             return None
         body = self._buffer.get(table, internal_id)
         if body is not None:
-            self.usage.documents_read += 1
-            self.usage.bytes_read += len(body)
+            if is_counted:
+                self.usage.documents_read += 1
+                self.usage.bytes_read += len(body)
+            else:
+                self.usage.bytes_before += len(body)
             self.usage.contents = crc32(body, self.usage.contents)
         return body
 
@@ -276,7 +284,7 @@ class Transaction:
         self._note_write(table, internal_id, ())
 
     def _existing(self, document_id: str, table: int, internal_id: bytes) -> bytes:
-        body = self._read(table, internal_id)
+        body = self._read(table, internal_id, is_counted=False)
         if body is None:
             raise NotFound(f"there is no document {document_id}")
         return body

@@ -55,8 +55,8 @@ class WatchedDatabase:
     def index_fields(self, table: str, index: str) -> tuple[str, ...]:
         return self._database.index_fields(table, index)
 
-    def get(self, id: str) -> Document | None:  # noqa: A002  # the name in ctx.db
-        document = self._database.get(id)
+    def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the name in ctx.db
+        document = self._database.get(id, for_write=for_write)
         self._tell("missing" if document is None else "read", "", id, document)
         return document
 

@@ -43,6 +43,17 @@ APP = {
             return [row["n"] for row in rows]
 
         @mutation
+        def rewrite(ctx, ids: list):
+            before = ctx.meta.transaction_metrics()
+            for id in ids[:2]:
+                ctx.db.patch(id, {"n": 7})
+            ctx.db.replace(ids[2], {"n": 8, "_id": ids[2]})
+            ctx.db.replace(ids[3], {"n": 9})
+            ctx.db.delete(ids[4])
+            after = ctx.meta.transaction_metrics()
+            return {name: after[name]["used"] - before[name]["used"] for name in after}
+
+        @mutation
         def limited(ctx, path: str, args: dict, limits: dict):
             before = ctx.meta.transaction_metrics()
             try:
@@ -103,6 +114,14 @@ def test_reading_one_by_one_counts_as_many_queries(app: GuestApp) -> None:
         "m:limited", path="m:read_singly", args={"ids": ids}, limits={"database_queries": 5}
     )
     assert told.startswith("LimitExceeded: TooManyReads: database_queries is ")
+
+
+def test_a_write_counts_as_a_write_and_not_as_the_reads_it_makes(app: GuestApp) -> None:
+    ids = app.mutate("m:fill", count=5)
+    used = app.mutate("m:rewrite", ids=ids)
+    assert (used["database_queries"], used["documents_read"], used["bytes_read"]) == (0, 0, 0)
+    assert used["documents_written"] == 5
+    assert app.query("m:read_all") == 4
 
 
 def test_the_built_in_indexes_exist_on_every_table(app: GuestApp) -> None:

@@ -31,6 +31,7 @@ class MemoryUsage:
     intervals: int = 0
     documents_written: int = 0
     bytes_written: int = 0
+    bytes_before: int = 0
     contents: int = 0
 
 
@@ -105,14 +106,17 @@ class MemoryDatabase:
 
     # ---- reading -------------------------------------------------------------------
 
-    def get(self, id: str) -> Document | None:  # noqa: A002  # the protocol's name
+    def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the protocol's name
         if self.table_name(decode_id(id)[0]) is None:
             raise InvalidId(id)
-        self.usage.intervals += 1
+        self.usage.intervals += not for_write
         self.reads.append(("get", id))
         document = self._state.documents.get(id)
         if document is None:
             return None
+        if for_write:
+            self.usage.bytes_before += size_bytes(document)
+            return copy.deepcopy(document)
         return self._handed_out(document)
 
     def _handed_out(self, document: Document) -> Document:
