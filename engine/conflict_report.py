@@ -72,7 +72,8 @@ class ConflictReport:
         )
         return (
             f"{self.reader.function} was overtaken (attempt {self.reader.attempt + 1}): it read {what} "
-            f"through {self.index}{_at(self.reader)}, and {whom} wrote there{_at(self.writer)}; it {then}"
+            f"through {self.index}{_at(self.reader)}, and {whom} wrote there{_at(self.writer)} in commit "
+            f"{self.commit_ts}; it {then}"
         )
 
 

@@ -49,6 +49,7 @@ WAITING_MAX: Final = 1_000
 KEPT_MAX: Final = 10_000  # documents; the oldest go
 TRIMMED_MAX: Final = 2_000  # documents taken out in one commit
 REMEMBERED_MAX: Final = 4_096  # commits whose lines are known
+REMEMBERED_BYTES_MAX: Final = 8 * 2**20  # some 130 bytes for a small mutation
 
 _log = logging.getLogger("tidewell.engine")
 
@@ -58,12 +59,14 @@ class RecentLines:
     """What workers said of the lines of the newest commits, for those that these overtake."""
 
     _packed: OrderedDict[Timestamp, bytes] = attrs.field(factory=OrderedDict, init=False)
+    _bytes: int = attrs.field(default=0, init=False)
 
     def keep(self, ts: Timestamp, packed: bytes) -> None:
         if packed:
             self._packed[ts] = packed
-            if len(self._packed) > REMEMBERED_MAX:
-                self._packed.popitem(last=False)
+            self._bytes += len(packed)
+            while len(self._packed) > REMEMBERED_MAX or self._bytes > REMEMBERED_BYTES_MAX:
+                self._bytes -= len(self._packed.popitem(last=False)[1])
 
     def of(self, ts: Timestamp) -> bytes:
         return self._packed.get(ts, b"")

@@ -32,6 +32,7 @@ from sandbox.cursors import CursorCodec, InvalidCursor, Journal
 from sandbox.execution import Execution, Level
 from sandbox.faults import Terminated
 from sandbox.frames import (
+    PLACES_BYTES_MAX,
     Call,
     Load,
     Loaded,
@@ -213,7 +214,9 @@ class Executor:
                 seen=trail.in_words(),
             )
         if placed is not None:
-            outcome = msgspec.structs.replace(outcome, places=placed.places().pack())
+            places = placed.places().pack()
+            if len(places) <= PLACES_BYTES_MAX:
+                outcome = msgspec.structs.replace(outcome, places=places)
         if recorder is not None:
             outcome = msgspec.structs.replace(outcome, trace=recorder.pack())
         return outcome

@@ -50,6 +50,7 @@ Position = Annotated[int, Meta(ge=0, le=2**31)]  # of a line or a column
 TraceBytes = Annotated[bytes, Meta(max_length=tracing.TRACE_BYTES_MAX)]
 Digest = Annotated[bytes, Meta(max_length=16)]
 
+PLACES_BYTES_MAX: Final = 256 * 1024
 NESTED_MAX: Final = 256  # nested calls of one call that are told one by one
 NESTED_ARGS_MAX: Final = 256  # bytes of arguments told of a nested call; of more, only the digest
 NESTED_ERROR_MAX: Final = 200
@@ -186,7 +187,8 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     journal: Text | None = None
     reads: Packed = b""  # packed read set
     writes: PackedWrites = b""  # packed write set; empty when nothing was written or the call failed
-    places: Packed = b""  # packed lines that reads and writes came from, when asked for
+    # Packed lines that reads and writes came from, when asked for and not too many.
+    places: Annotated[bytes, Meta(max_length=PLACES_BYTES_MAX)] = b""
     observed: Annotated[
         list[Name], Meta(max_length=256)
     ] = []  # of "identity", "time", "random", "bucket:<seconds>"

@@ -223,6 +223,27 @@ async def test_lines_change_nothing_else_of_an_execution(it: Deployed) -> None:
     assert f"{last.place[0]}:{last.place[1]}" == line_of("PATCH")
 
 
+def test_lines_that_are_remembered_are_bounded() -> None:
+    lines = conflicts.RecentLines()
+    for ts in range(100):
+        lines.keep(ts, bytes(256 * 1024))
+    kept = [ts for ts in range(100) if lines.of(ts)]
+    assert kept == [*range(68, 100)]
+    lines = conflicts.RecentLines()
+    for ts in range(conflicts.REMEMBERED_MAX + 10):
+        lines.keep(ts, b"x")
+    assert not lines.of(9)
+    assert lines.of(10)
+
+
+async def test_too_many_lines_are_left_out(it: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.executor.PLACES_BYTES_MAX", 50)
+    replies: list[Any] = []
+    it.traffic.tamper = lambda frame, reply: replies.append(reply) or reply
+    await it.run("posts:add", place="Lisbon")
+    assert replies[-1].outcomes[0].places == b""
+
+
 async def test_production_asks_for_lines_only_of_what_conflicts(it: Deployed) -> None:
     it.deployment.mutations._runner = attrs.evolve(it.deployment.mutations._runner, production=True)
     post = await it.run("posts:add", place="Lisbon")
