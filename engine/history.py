@@ -77,20 +77,21 @@ class Committed:
 
     @property
     def caller(self) -> str:
-        """Where the call came from and as whom, in a few words."""
-        record = self.record
-        if record is None:
-            return ""
-        who = name_of(self.identity)
-        if record.admin:
-            who = f"{who} by admin" if who else "admin"
-        return f"{record.caller} {who}" if who else record.caller
+        return "" if self.record is None else caller_of(self.record)
 
     def counts(self) -> dict[Operation, int]:
         found: dict[Operation, int] = {"insert": 0, "update": 0, "delete": 0}
         for write in self.entry.writes:
             found[write.kind] += 1
         return found
+
+
+def caller_of(record: Record) -> str:
+    """Return where a call came from and as whom, in a few words."""
+    who = name_of(unpack_trusted(record.identity))
+    if record.admin:
+        who = f"{who} by admin" if who else "admin"
+    return f"{record.caller} {who}" if who else record.caller
 
 
 def name_of(identity: dict[str, Value] | None) -> str:
@@ -200,7 +201,10 @@ class History:
             for commit in self.newest(Wanted()):
                 if commit.record is not None and commit.record.execution.startswith(prefix):
                     return commit
-            raise NoSuchCommit(f"no execution {name} was committed; `tidewell log` lists those that were")
+            raise NoSuchCommit(
+                f"no execution {name} was committed; `tidewell log` lists those that were, and "
+                "`tidewell log --failed` those that were not"
+            )
         raise NoSuchCommit(
             f"{name!r} names no commit; give its timestamp, the start of its execution id, or {LATEST}"
         )
@@ -232,6 +236,27 @@ class History:
             )
             for write in commit.entry.writes
         ]
+
+    def failed(self, wanted: Wanted) -> Iterator[Attempt]:
+        """Yield the kept attempts that match and were not committed, newest first."""
+        for attempt in reversed(list(read_attempts(self.store))):
+            record = attempt.record
+            if (
+                (wanted.since is None or attempt.at_ns >= wanted.since)
+                and (wanted.until is None or attempt.at_ns <= wanted.until)
+                and (wanted.function is None or _is_of(record, wanted.function))
+                and (wanted.identity is None or _is_by(unpack_trusted(record.identity), wanted.identity))
+            ):
+                yield attempt
+
+    def find_attempt(self, name: str) -> Attempt | None:
+        """Return the newest kept attempt of an execution that a person names by the start of its id."""
+        prefix = name.lower()
+        if len(prefix) < EXECUTION_DIGITS_MIN:
+            return None
+        return next(
+            (each for each in self.failed(Wanted()) if each.record.execution.startswith(prefix)), None
+        )
 
     def attempts(self, execution: str) -> list[Attempt]:
         """Return the kept attempts of an execution that were not committed, oldest first."""

@@ -20,22 +20,26 @@ from rich.text import Text
 
 from engine.attempts import Attempt
 from engine.clock import SystemClock
-from engine.history import Change, Committed, Difference, History, Wanted, check_document_id
+from engine.history import Change, Committed, Difference, History, NoSuchCommit, Wanted, check_document_id
 from engine.moments import HELP as MOMENT_HELP
 from engine.moments import InvalidMoment, read_moment, write_moment
 from engine.showing import (
+    FAILED_HEADER,
     LOG_HEADER,
     Line,
+    attempt_line,
+    attempt_lines,
     change_differences,
     commit_lines,
     difference_lines,
+    first_line,
     log_line,
     printable,
     title,
 )
 from engine.store_commands import STORE, data_option, json_option
 from storage import SharedStore, StoreError, Timestamp
-from tidewell.values import MISSING, Value, canonical_text
+from tidewell.values import MISSING, Value, canonical_text, unpack_trusted
 
 FOLLOW_S: Final = 0.25  # between two looks at the log; a look without news costs microseconds
 PIPE_WIDTH: Final = 1_000  # of lines where there is no terminal
@@ -90,6 +94,7 @@ class Paper:
 @moment_option("--until", "Not after.")
 @click.option("--identity", metavar="TEXT", help='Calls by people with TEXT in a claim, or by "nobody".')
 @click.option("--all", "everything", is_flag=True, help="The engine's own commits too.")
+@click.option("--failed", is_flag=True, help="Attempts that were not committed instead, and why.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing commits as they come.")
 @json_option
 @data_option
@@ -102,6 +107,7 @@ def log(
     until: Timestamp | None,
     identity: str | None,
     everything: bool,
+    failed: bool,
     follow: bool,
     as_json: bool,
     data: Path,
@@ -119,6 +125,11 @@ def log(
             raise click.ClickException(f"there is no table {table!r}; the tables are {known}")
         wanted = Wanted(function, document, table, since, until, identity, everything)
         paper = Paper()
+        if failed:
+            if follow or document is not None or table is not None:
+                raise click.UsageError("--failed goes with --function, --identity, --since and --until only")
+            _list_failed(list(islice(history.failed(wanted), count)), as_json)
+            return
 
         def show(commit: Committed) -> None:
             if as_json:
@@ -140,6 +151,16 @@ def log(
                 else "nothing was committed yet"
             )
             click.echo(f"{what} in {data}", err=True)
+
+
+def _list_failed(attempts: list[Attempt], as_json: bool) -> None:
+    if as_json:
+        for attempt in reversed(attempts):
+            click.echo(json.dumps(attempt_json(attempt)))
+    elif attempts:
+        Paper().print([FAILED_HEADER, *map(attempt_line, reversed(attempts))])
+    else:
+        click.echo("every attempt that is known of was committed", err=True)
 
 
 def _follow(history: History, wanted: Wanted, seen: Timestamp, show: Callable[[Committed], None]) -> None:
@@ -168,15 +189,26 @@ def _follow(history: History, wanted: Wanted, seen: Timestamp, show: Callable[[C
 def show(commit: str, as_json: bool, data: Path) -> None:
     """Show one COMMIT in full, with what it changed in each document.
 
-    COMMIT is a timestamp from `tidewell log`, the start of an execution id, or "latest".
+    COMMIT is a timestamp from `tidewell log`, the start of an execution id, or "latest". The
+    execution may be one of `tidewell log --failed`.
     """
     with opened(data) as history:
-        found = history.find(commit)
+        try:
+            found = history.find(commit)
+        except NoSuchCommit:
+            attempt = history.find_attempt(commit)
+            if attempt is None:
+                raise
+            if as_json:
+                click.echo(json.dumps(attempt_json(attempt)))
+            else:
+                Paper().print(attempt_lines(attempt))
+            return
         changes = history.changes(found)
         lost = [] if found.record is None else history.attempts(found.record.execution)
     if as_json:
         told = {**commit_json(found), "changes": [change_json(change) for change in changes]}
-        click.echo(json.dumps({**told, "lostAttempts": [_attempt_json(attempt) for attempt in lost]}))
+        click.echo(json.dumps({**told, "lostAttempts": [attempt_json(attempt) for attempt in lost]}))
         return
     lines = commit_lines(found, changes)
     if lost:
@@ -186,12 +218,25 @@ def show(commit: str, as_json: bool, data: Path) -> None:
 
 
 def _attempt_line(attempt: Attempt) -> Line:
-    why = f"overtaken by commit {attempt.conflict_ts}" if attempt.conflict_ts else printable(attempt.message)
-    return [(f"  {attempt.record.attempt + 1}  ", "magenta"), (f"{attempt.reason}: {why.strip()}", "")]
+    why = f"overtaken by commit {attempt.conflict_ts}" if attempt.conflict_ts else first_line(attempt.message)
+    return [(f"  {attempt.record.attempt + 1}  ", "magenta"), (f"{attempt.reason}: {why}", "")]
 
 
-def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt that was not committed for programs."""
+    record = attempt.record
     return {
+        "time": write_moment(attempt.at_ns),
+        "kind": "attempt",
+        "function": record.function,
+        "caller": record.caller,
+        "identity": for_programs(unpack_trusted(record.identity)),
+        "args": for_programs(unpack_trusted(record.args)),
+        "execution": record.execution,
+        "request": record.request,
+        "durationMs": record.duration_us / 1000,
+        "steps": record.steps,
+        "logLines": record.log_lines,
         "attempt": attempt.record.attempt + 1,
         "reason": attempt.reason,
         "message": attempt.message,

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from engine.history import Change, Committed, Difference, Operation, differences
+from engine.attempts import Attempt
+from engine.history import Change, Committed, Difference, Operation, caller_of, differences
 from engine.moments import write_moment
-from tidewell.values import MISSING, Int64, Value, canonical_text
+from tidewell.values import MISSING, Int64, Value, canonical_text, unpack_trusted
 
 Piece = tuple[str, str]
 Line = list[Piece]
@@ -52,13 +53,9 @@ def _text(value: Value) -> str:
 
 # ---- the log -----------------------------------------------------------------------------
 
-LOG_HEADER: Final[Line] = [
-    (
-        f"{'commit':<19}  {'time (UTC)':<19}  {'function':<28}  {'caller':<24}  {'took':>8}  {'steps':>7}  "
-        "documents  attempts",
-        "bold",
-    )
-]
+_HEADER: Final = f"{'time (UTC)':<19}  {'function':<28}  {'caller':<24}  {'took':>8}  {'steps':>7}  "
+LOG_HEADER: Final[Line] = [(f"{'commit':<19}  {_HEADER}documents  attempts", "bold")]
+FAILED_HEADER: Final[Line] = [(f"{'execution':<19}  {_HEADER}why it was not committed", "bold")]
 
 
 def log_line(commit: Committed) -> Line:
@@ -77,6 +74,50 @@ def log_line(commit: Committed) -> Line:
             (f"{'':{max(1, 11 - sum(len(text) for text, _ in written))}}{record.attempt + 1}", "magenta")
         )
     return line
+
+
+def attempt_line(attempt: Attempt) -> Line:
+    """Return an attempt that was not committed on a line, like those of the log."""
+    record = attempt.record
+    why = f"overtaken by commit {attempt.conflict_ts}" if attempt.conflict_ts else first_line(attempt.message)
+    return [
+        (f"{record.execution[:12]:<19}  ", "cyan"),
+        (f"{write_moment(attempt.at_ns)[:19]}  ", "dim"),
+        (f"{printable(record.function):<28}  ", "bold"),
+        (f"{_cut(printable(caller_of(record)), 24):<24}  ", ""),
+        (f"{took(record.duration_us):>8}  {record.steps:>7,}  ", "dim"),
+        (f"{attempt.reason}: {why}", "red"),
+    ]
+
+
+def attempt_lines(attempt: Attempt) -> list[Line]:
+    """Return an attempt that was not committed in full."""
+    record = attempt.record
+    lines: list[Line] = [
+        [
+            ("execution ", ""),
+            (record.execution, "cyan bold"),
+            (f"  {write_moment(attempt.at_ns)} UTC", "dim"),
+        ],
+        _fact("function", printable(record.function)),
+        _fact("caller", printable(caller_of(record))),
+        _fact("took", f"{took(record.duration_us)}, {record.steps:,} steps, attempt {record.attempt + 1}"),
+        _fact("read", f"of the snapshot at {record.begin_ts}"),
+        _fact("code", f"version {record.code[:12]}"),
+    ]
+    lines += _section("arguments")
+    lines += _fields(unpack_trusted(record.args))
+    lines += _section("not committed")
+    told = f"overtaken by commit {attempt.conflict_ts}" if attempt.conflict_ts else attempt.message.rstrip()
+    lines += [[(f"  {printable(text)}", "red")] for text in told.splitlines()]
+    if record.log_lines:
+        lines += _section("log")
+        lines += [[(f"  {printable(text)}", "")] for text in record.log_lines]
+    return lines
+
+
+def first_line(message: str) -> str:
+    return printable(message.strip().partition("\n")[0].removeprefix("Uncaught "))
 
 
 def title(commit: Committed) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,23 @@ def test_documents_are_those_of_the_snapshot(told: Told, tmp_path: Path) -> None
             was = Transaction(original.snapshot(told.noted))
             now = Transaction(forked.snapshot())
             assert list(now.scan(table)) == list(was.scan(table))
+
+
+async def test_deployment_that_is_served_is_asked_the_same_way(tmp_path: Path) -> None:
+    async with deployed(tmp_path, {"posts.py": POSTS}, real=True) as it:
+        story = await lose_likes(it)
+
+        async def ask(line: str) -> list[Any]:
+            command = [sys.executable, "-m", "engine", *shlex.split(line), "--json"]
+            done = await trio.run_process(
+                [*command, "--data", str(tmp_path / "data")], capture_stdout=True, check=True
+            )
+            return [json.loads(text) for text in done.stdout.splitlines()]
+
+        [steps] = await ask(f"why {story.post} likes -n 1")
+        assert (steps[0]["line"], steps[0]["after"]) == ("posts.py:21", 1)
+        [without] = await ask(f"fork --without {story.edited}")
+        assert [change["id"] for change in without["documents"]] == [story.post]
+        assert await it.run("posts:like", post_id=story.post) == 2
+        [forked] = await ask(f"fork --at latest {tmp_path / 'fork'}")
+        assert forked["ts"] == it.deployment.head_ts

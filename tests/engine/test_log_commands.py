@@ -36,6 +36,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Story]:
                 await it.run("posts:edit", post_id=story.post, post=STRANGE)
                 del it.traffic.after["posts:like"]
                 held.release.set()
+            outcome = await it.mutate("posts:like", post_id=story.post[:-1] + "0")
+            assert outcome.failure is not None
             return story
 
     return folder, trio.run(tell)
@@ -138,6 +140,22 @@ def test_show_takes_the_start_of_an_execution_id(story: Story) -> None:
     assert objects(f"show {found['execution'][:8]}") == [found]
 
 
+def test_failed_attempts_are_listed_apart(story: Story) -> None:
+    overtaken, failed = objects("log --failed")
+    assert (overtaken["reason"], failed["reason"]) == ("conflict", "failed")
+    assert [found["execution"] for found in objects("log --failed --function posts:like -n 1")] == [
+        failed["execution"]
+    ]
+    lines = said("log --failed").splitlines()
+    assert lines[0].split()[0] == "execution"
+    assert "overtaken by commit" in lines[1]
+    assert "failed: ArgumentValidationError" in lines[2]
+    shown = said(f"show {failed['execution'][:12]}")
+    assert "not committed\n  ArgumentValidationError: args.post_id" in shown
+    assert objects(f"show {failed['execution']}") == [failed]
+    assert run("log --failed --since 2100-01-01").stderr == "every attempt that is known of was committed\n"
+
+
 def test_history_lists_versions_with_their_calls(story: Story) -> None:
     found = objects(f"history {story.post}")
     assert [each["ts"] for each in found][:5] == [story.written, *story.likes, story.edited]
@@ -185,6 +203,7 @@ def test_no_text_of_users_steers_the_terminal(story: Story) -> None:
         ("show 9999999999999999999", "the nearest is"),
         ("show abcdef0", "no execution abcdef0 was committed"),
         ("show it", "names no commit"),
+        ("log --failed -f", "goes with --function"),
         ("history posts", "is no document id"),
     ],
 )
