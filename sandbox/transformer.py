@@ -113,9 +113,18 @@ def stepping(units: ast.expr, at: ast.AST) -> ast.stmt:
 
 
 def leaving(at: ast.AST) -> ast.expr:
-    """Return what gives the place in the count of calls back."""
+    """Return what gives the place in the count of calls back.
+
+    It stands on the first line alone: the interpreter moves a method call that spans
+    lines to the last of them, where a debugger would stop at something nobody wrote.
+    """
     append = ast.Attribute(value=ast.Name("_calls_", ast.Load()), attr="append", ctx=ast.Load())
-    return located(ast.Call(func=append, args=[ast.Name("_budget_", ast.Load())], keywords=[]), at)
+    given = ast.Call(func=append, args=[ast.Name("_budget_", ast.Load())], keywords=[])
+    given = located(given, at)
+    for part in ast.walk(given):
+        if isinstance(part, ast.expr):
+            part.end_lineno, part.end_col_offset = part.lineno, part.col_offset + 1
+    return given
 
 
 def yields(body: list[Any]) -> bool:
