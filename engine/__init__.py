@@ -29,8 +29,10 @@ A map, from what decides to what a person touches:
     history, moments, showing                 the log of a data folder, as people read it
     provenance, rerun                         where a value came from; recorded calls, run again
     fork, suffix                              a deployment as it was, or would be without a call
+    debugging/                                one recorded call, run again line by line
     log_commands, conflict_commands,          commands on it
-      why_commands, fork_commands
+      why_commands, fork_commands,
+      debug_commands
     dev, report, run                          serving an app while it is written; calling it
     codegen, codegen_files, codegen_types     types for front ends
     testing/                                  the engine in the process of a test, in virtual time

@@ -14,6 +14,7 @@ from engine.app_commands import COMMANDS as APP_COMMANDS
 from engine.app_folder import InvalidAppFolder
 from engine.conflict_commands import COMMANDS as CONFLICT_COMMANDS
 from engine.data_commands import COMMANDS as DATA_COMMANDS
+from engine.debug_commands import COMMANDS as DEBUG_COMMANDS
 from engine.dev import DevOptions, run_dev
 from engine.env_commands import COMMANDS as ENV_COMMANDS
 from engine.fork_commands import COMMANDS as FORK_COMMANDS
@@ -108,6 +109,7 @@ for command in (
     *ENV_COMMANDS,
     *LOG_COMMANDS,
     *CONFLICT_COMMANDS,
+    *DEBUG_COMMANDS,
     *FUZZ_COMMANDS,
     *WHY_COMMANDS,
     *FORK_COMMANDS,

@@ -96,13 +96,13 @@ def _name(code: CodeType) -> str:
 
 
 def _injected(code: CodeType) -> tuple[int, bytes]:
-    """Return the line of the `def`, and a 1 for each instruction that has the place of the whole function.
+    """Return the line of the `def`, and a 1 for each instruction that begins where the function does.
 
-    Every function takes a step, so there is one, and it begins before all that is in the function.
+    Every function takes a step, so there is one, and nothing that is in the function begins there.
     """
     places = list(code.co_positions())
     if code.co_name.startswith("<") or not code.co_flags & inspect.CO_OPTIMIZED:
         return code.co_firstlineno, bytes(len(places))
     real = [place for place in places if None not in place and place[2:] != (0, 0)]
-    whole = min(real, key=lambda place: (place[0], place[2]), default=(code.co_firstlineno,))
-    return whole[0] or 0, bytes(place == whole for place in places)
+    line, column = min(((place[0] or 0, place[2] or 0) for place in real), default=(code.co_firstlineno, -1))
+    return line, bytes((place[0], place[2]) == (line, column) for place in places)

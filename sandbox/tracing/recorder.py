@@ -163,6 +163,7 @@ class Recorder:
             routine = _Routine(self, code, self._routines, code.line)
             self._tell_resumed()
             self._push(routine, frame)
+            code.spent.setdefault(code.line, [0, 0])[0] += 1
             self._stop(routine, frame, "call")
         except Exception as error:
             self._give_up(error)
@@ -286,6 +287,8 @@ class Recorder:
         steps: int | None = None,
     ) -> None:
         self.total += 1
+        if len(self._stack) <= self._request.depth:
+            self._found(self.total)
         if not self._is_recording:
             return
         if self._opening is None:
@@ -298,7 +301,7 @@ class Recorder:
         stop = Stop(
             kind=kind,
             routine=routine.id,
-            line=routine.line if kind != "resume" else frame.f_lineno,
+            line=routine.line,
             steps=self._booked if steps is None else steps,
             logged=self._lines.count,
             changes=self._changes(routine, frame),

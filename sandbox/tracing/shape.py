@@ -63,6 +63,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
       pivot: `found_before` and `found_after` are looked for on both sides of it.
       lines: (file, line) to look for.
       documents: ids or names of tables whose writes to look for.
+      depth: look for stops at which no more calls than so many are under way; 0 does not.
     """
 
     first: Annotated[int, Meta(ge=1)] = 1
@@ -72,6 +73,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     pivot: int = 0
     lines: Annotated[list[tuple[str, int]], Meta(max_length=BREAKS_MAX)] = []
     documents: Annotated[list[str], Meta(max_length=BREAKS_MAX)] = []
+    depth: Annotated[int, Meta(ge=0)] = 0
 
 
 class Routine(msgspec.Struct, array_like=True, forbid_unknown_fields=True, frozen=True):

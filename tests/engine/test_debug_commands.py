@@ -1,0 +1,249 @@
+"""`tidewell debug` on the data folder of a deployment that has stopped, in real workers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pyte
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from engine.cli import main
+
+from .deployed import call, deployed
+from .lost_likes import POSTS, Story, lose_likes
+
+MORE = """
+@mutation
+def count(ctx, n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += i
+    ctx.db.insert("counts", {"total": total})
+    return total
+
+
+@mutation
+def hostile(ctx) -> str:
+    name = "\\x1b[2J\\x07"
+    held = []
+    for i in range(40):
+        held = [held, held, name * 1000]
+    print(name)
+    ctx.db.insert("names", {"name": name})
+    return name
+"""
+ROWS, COLUMNS = 30, 120
+PATIENCE_S = 30.0
+
+
+@attrs.frozen
+class Told:
+    folder: Path
+    story: Story
+    counted: int
+    hostile: int
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder = tmp_path_factory.mktemp("story")
+
+    async def tell() -> Told:
+        async with deployed(folder, {"posts.py": POSTS + MORE}) as it:
+            story = await lose_likes(it)
+            counted = await it.deployment.mutate(call("posts:count", n=30_000))
+            hostile = await it.deployment.mutate(call("posts:hostile"))
+            return Told(folder, story, counted.ts, hostile.ts)
+
+    return trio.run(tell)
+
+
+@pytest.fixture
+def here(told: Told, monkeypatch: pytest.MonkeyPatch) -> Told:
+    monkeypatch.chdir(told.folder)
+    return told
+
+
+def run(line: str) -> Result:
+    return CliRunner().invoke(main, ["debug", *shlex.split(line), "--data", "data"])
+
+
+def found(line: str) -> dict[str, Any]:
+    result = run(f"{line} --json")
+    assert result.exit_code == 0, result.output
+    read: dict[str, Any] = json.loads(result.stdout)
+    return read
+
+
+def test_a_trace_shows_lines_changes_documents_log_and_result(here: Told) -> None:
+    result = run(f"{here.story.likes[1]} --trace")
+    assert result.exit_code == 0, result.output
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert lines[0].startswith(f"posts:like of commit {here.story.likes[1]}: 7 stops, ")
+    wanted = [
+        "call like (posts.py:10)",
+        f"post_id = '{here.story.post}'",
+        "posts.py:11  post = ctx.db.get(post_id)",
+        f"read posts {here.story.post} ",
+        'posts.py:12  likes = post["likes"] + 1',
+        "likes = 2",
+        'posts.py:13  ctx.db.patch(post_id, {"likes": likes})',
+        f"wrote posts {here.story.post} ",
+        "posts.py:15  return likes",
+        "like returns 2 (posts.py:15)",
+        "log: [LOG] 2 likes",
+        "result: 2",
+    ]
+    position = 0
+    for text in wanted:
+        position = next(i for i in range(position, len(lines)) if text in lines[i])
+
+
+def test_the_run_is_the_recorded_one(here: Told) -> None:
+    for ts in (here.story.written, here.story.edited, here.hostile):
+        trace = found(str(ts))
+        assert trace["differs_in"] == []
+        assert trace["steps"] == trace["recorded_steps"] > 0
+
+
+def test_json_has_all_that_the_lines_have(here: Told) -> None:
+    trace = found(str(here.story.likes[0]))
+    assert [stop["kind"] for stop in trace["stops"]] == ["call", *["line"] * 5, "return"]
+    assert trace["stops"][3]["changes"] == {"likes": "1"}
+    assert [touch["kind"] for touch in trace["touches"]] == ["read", "read", "replace"]
+    assert {touch["table"] for touch in trace["touches"]} == {"posts"}
+    assert (trace["result"], trace["log"], trace["cut"]) == (1, ["[LOG] 1 likes"], None)
+
+
+def test_a_long_run_is_cut_with_words_and_can_be_had_in_parts(here: Told) -> None:
+    result = run(f"{here.counted} --trace")
+    assert "Cut: this shows stops 1 to 20,000 of 60,006. --from 20001 shows what follows" in result.stdout
+    last = found(f"{here.counted} --last 2")
+    assert [stop["stop"] for stop in last["stops"]] == [60_005, 60_006]
+    assert last["opening"][0]["variables"]["i"] == "29999"
+    part = found(f"{here.counted} --from 100 --to 102")
+    assert [stop["stop"] for stop in part["stops"]] == [100, 101, 102]
+    assert part["cut"] == "window"
+
+
+def test_a_profile_tells_which_line_took_the_steps(here: Told) -> None:
+    result = run(f"{here.counted} --profile")
+    first = result.stdout.splitlines()[1].split()
+    assert first[0] == "30,000"
+    assert first[2:] == ["30,001", *["posts.py:31", "for", "i", "in", "range(n):"]]
+
+
+def test_a_hostile_function_neither_steers_the_terminal_nor_fills_it(here: Told) -> None:
+    result = run(f"{here.hostile} --trace")
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output
+    assert "\\x1b[2J" in result.output
+    assert len(result.output) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("12", "there is no commit 12"),
+        ("nonsense", "names no commit"),
+        ("latest", "there is no terminal here"),
+        ("latest --trace --last 2 --from 3", "--last N is the end of the run"),
+        ("latest --trace --from 3 --to 2", "--from 3 is behind --to 2"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(here: Told, line: str, problem: str) -> None:
+    result = run(line)
+    assert result.exit_code == 1
+    assert problem in result.output
+    assert result.output.startswith("Error: ")
+    assert result.output.count("\n") == 1
+
+
+# ---- in a terminal -------------------------------------------------------------------------
+
+
+@attrs.define
+class Terminal:
+    """A real pty with an emulated screen behind it."""
+
+    process: subprocess.Popen[bytes]
+    master: int
+    screen: pyte.Screen
+    stream: pyte.ByteStream
+
+    @classmethod
+    def start(cls, *arguments: str) -> Terminal:
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": ""},
+        )
+        os.close(slave)
+        screen = pyte.Screen(COLUMNS, ROWS)
+        return cls(process, master, screen, pyte.ByteStream(screen))
+
+    def until(self, holds: Callable[[str], bool]) -> str:
+        """Read until the screen is as it should be, and return it."""
+        while not holds(text := "\n".join(self.screen.display)):
+            assert select.select([self.master], [], [], PATIENCE_S)[0], text
+            data = os.read(self.master, 65_536)
+            if b"\x1b[6n" in data:  # where is the cursor?
+                os.write(self.master, b"\x1b[1;1R")
+            self.stream.feed(data)
+        return text
+
+    def press(self, keys: str, shows: str) -> str:
+        os.write(self.master, keys.encode())
+        return self.until(lambda text: shows in text)
+
+    def end(self) -> int:
+        """Read to the end, and return the status of the process."""
+        try:
+            while os.read(self.master, 65_536):
+                pass
+        except OSError:  # how a pty says that nobody is on the other side
+            pass
+        os.close(self.master)
+        return self.process.wait(PATIENCE_S)
+
+
+def test_a_person_steps_forwards_and_backwards_in_a_terminal(here: Told) -> None:
+    terminal = Terminal.start("debug", str(here.story.likes[0]), "--data", "data")
+    try:
+        screen = terminal.until(lambda text: "stop 1 of 7" in text and "log, the latest first" in text)
+        assert "▶  10  def like(ctx, post_id" in screen
+        screen = terminal.press("sss", "stop 4 of 7")
+        assert "likes = 1" in screen
+        assert "▶  13      ctx.db.patch" in screen
+        screen = terminal.press("S", "stop 3 of 7")
+        assert "likes = 1" not in screen
+        screen = terminal.press("wposts\rc", "stop 4 of 7")
+        screen = terminal.press("s", "stop 5 of 7")
+        assert "wrote posts" in screen
+        terminal.press("?", "on to the next break")
+        terminal.press("q", "variables of like")
+        os.write(terminal.master, b"q")
+        assert terminal.end() == 0
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
