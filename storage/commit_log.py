@@ -185,6 +185,17 @@ def read_changes(view: View, after: Timestamp, commits_max: int) -> dict[int, se
     return changed
 
 
+def far_behind(view: View, commits: int) -> Timestamp:
+    """Return the newest commit that at least `commits` others follow; -1 if there is none."""
+    with view.cursor(view.dbs.log) as cursor:
+        if not cursor.last():
+            return -1
+        for _ in range(commits):
+            if not cursor.prev():
+                return -1
+        return read_ts(cursor.key())
+
+
 def commit_of(view: View, ts: Timestamp, data: bytes) -> Commit:
     """Return a commit with the versions it wrote. The engine's private rows are not in the log."""
     entry = entry_of(ts, data)

@@ -96,6 +96,7 @@ class View:
     txn: lmdb.Transaction[bytes]
     dbs: Databases
     state: State
+    far_ts: int = -1  # snapshots up to it are known to be far behind this view
 
     def get(self, db: Db, key: bytes) -> bytes | None:
         return self.txn.get(key, None, db)

@@ -39,7 +39,7 @@ class SnapshotReader:
         return cls(ReaderEnvironment.open(Path(path), map_size=map_size))
 
     def refresh(self, at_least: int = 0) -> int:
-        """Look at the newest state; return the number of its LMDB transaction.
+        """Look at the newest state, or go on with one that `at_least` allows; return its LMDB transaction.
 
         Snapshots taken before stay usable, as long as retention has not passed them.
 
@@ -47,6 +47,11 @@ class SnapshotReader:
           MapOutgrown: replace this reader.
           ReaderStale: the state that `at_least` names is not visible.
         """
+        view = self._environment.view
+        if view is not None and at_least and view.state.txn_id >= at_least:
+            # What is pinned is not newer than what is looked at, so nothing was committed since, or the
+            # same pin is held still: the pages looked at are there.
+            return view.state.txn_id
         return self._environment.refresh(at_least)
 
     @property

@@ -29,7 +29,7 @@ import attrs
 
 from storage import scan
 from storage.catalog import Catalog, IndexInfo
-from storage.commit_log import read_changes
+from storage.commit_log import far_behind, read_changes
 from storage.environment import View
 from storage.errors import NotYetCommitted, OutOfRetention, Timestamp
 from storage.handles import Handle
@@ -200,8 +200,13 @@ class Snapshot:
         return rows, span, is_last
 
     def _changes(self, view: View) -> dict[int, set[bytes]] | None:
+        if self.ts <= view.far_ts:
+            return None
         if self._changed is None or self._changed.view is not view:
             self._changed = _Changed(view, read_changes(view, self.ts, _NEAR_COMMITS))
+            if self._changed.documents is None:
+                # Once is enough: whoever reads many old snapshots need not walk the log for each.
+                view.far_ts = far_behind(view, _NEAR_COMMITS)
         return self._changed.documents
 
     def _rows_before(self, view: View, index: IndexInfo, touched: set[bytes]) -> list[Row]:
