@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -21,16 +21,18 @@ import attrs
 import click
 import msgspec
 
+from engine.backend import QueryOutcome
 from engine.chance import Chance
 from engine.committer import Committer, Overtaken, View
 from engine.connection import Connection
 from engine.deployment import Deployment
+from engine.queries import Queries, QueryWatch
 from engine.session import Job, Session
 from fuzz.plants import Plant
 from fuzz.simulation import Plan, run_seed
 from sandbox.executor import Executor
 from sandbox.frames import Outcome, Ran, Refused, Run
-from storage import IndexKey, Interval, ReadSet, Store
+from storage import IndexKey, Interval, ReadSet, Store, Timestamp
 
 
 class SkipsConflictChecks(Plant):
@@ -102,6 +104,23 @@ def _is_there(store: Store, ts: int, index_key: IndexKey) -> bool:
         return index is None or next(snapshot.scan(index, Interval(key, key + b"\0")), None) is not None
 
 
+class MixesSnapshots(Plant):
+    """Each result of a transition is the newest one there is, and not the one at the transition's time."""
+
+    def deployment(self, deployment: Deployment) -> None:
+        deployment.queries.__class__ = _HurriedQueries
+
+
+class _HurriedQueries(Queries):
+    __slots__ = ()
+
+    async def evaluate(self, watches: Sequence[QueryWatch], ts: Timestamp) -> list[QueryOutcome]:
+        outcomes = []
+        for watch in watches:
+            outcomes += await super().evaluate([watch], max(ts, self._head()))
+        return outcomes
+
+
 class DeliversEarly(Plant):
     """A transition does not wait for the answer to the mutation that it shows."""
 
@@ -157,6 +176,8 @@ CANARIES: Final = (
     Canary("range-end", ForgetsRangeEnds, "traps", frozenset({"serial", "workload"})),
     Canary("reply-before-sync", RepliesBeforeSync, "counter", frozenset({"durability"}), faults="crashes"),
     Canary("new-keys-only", InvalidatesNewKeysOnly, "inbox", _SHOWN, faults="none"),
+    Canary("snapshots", MixesSnapshots, "cycle", frozenset({"snapshots", "workload"}), faults="none"),
+    Canary("drawn", SkipsConflictChecks, "drawn", frozenset({"reexecution"}), faults="none"),
     Canary("early", DeliversEarly, "counter", frozenset({"sessions"})),
     Canary("seed", ReusesSeeds, "inbox", frozenset({"seeds", "answers"}), faults="none"),
 )

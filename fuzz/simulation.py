@@ -31,7 +31,7 @@ from fuzz.history import Trace
 from fuzz.judge import judge
 from fuzz.plants import NO_PLANT, Plant
 from fuzz.watchdog import watched
-from fuzz.workloads import WORKLOADS
+from fuzz.workloads import NAMES, workload_of
 from fuzz.world import World
 
 DURATION_S: Final = 20.0
@@ -74,8 +74,8 @@ class Result:
 def run_seed(seed: int, plan: Plan, plant: Plant = NO_PLANT, trace_path: Path | None = None) -> Result:
     """Run one simulation and judge it."""
     random = stream(seed, "plan")
-    drawn = random.choice(sorted(WORKLOADS))
-    workload = WORKLOADS[plan.workload or drawn]
+    drawn = random.choice(NAMES)
+    workload = workload_of(plan.workload or drawn, seed)
     faults = _faults(plan, seed)
     folder = Path(tempfile.mkdtemp(prefix="tidewell-fuzz-", dir=_MEMORY if _MEMORY.is_dir() else None))
     trace = Trace(trace_path)
@@ -153,7 +153,7 @@ def _seeds(text: str) -> range:
 @click.option("--jobs", default=1, help="Processes.")
 @click.option("--swarm", is_flag=True, help="Draw a mix of faults for each seed; the default.")
 @click.option("--faults", type=click.Choice(["swarm", *MIXES]), default="swarm")
-@click.option("--workload", type=click.Choice(sorted(WORKLOADS)))
+@click.option("--workload", type=click.Choice(NAMES))
 @click.option("--duration", default=DURATION_S, help="Simulated seconds with faults.")
 @click.option("--clients", default=3)
 @click.option("--trace", type=click.Path(path_type=Path), help="Write the trace of --seed to a file.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fuzz.workloads import bank, counter, cycle, inbox, lists, traps
+from fuzz.workloads import bank, counter, cycle, drawn, inbox, lists, traps
 from fuzz.workloads.base import Workload
 
 WORKLOADS: Final[dict[str, Workload]] = {
@@ -21,3 +21,10 @@ WORKLOADS: Final[dict[str, Workload]] = {
         lists.WORKLOAD,
     )
 }
+DRAWN: Final = "drawn"  # another app for each seed
+NAMES: Final = sorted([*WORKLOADS, DRAWN])
+
+
+def workload_of(name: str, seed: int) -> Workload:
+    """Return the workload of a run."""
+    return drawn.workload_of(seed) if name == DRAWN else WORKLOADS[name]

@@ -13,7 +13,8 @@ import pytest
 from fuzz.chances import stream
 from fuzz.faults import EVERYTHING, QUIET, draw_mix
 from fuzz.simulation import Plan, run_seed
-from fuzz.workloads import WORKLOADS
+from fuzz.workloads import NAMES
+from fuzz.workloads.drawn import program_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = Plan("bank", "all", duration_s=5)
@@ -41,7 +42,7 @@ def test_same_seed_gives_the_same_trace_in_any_process(hash_seed: str) -> None:
     assert run_seed(1, SHORT).digest.startswith(found[1])
 
 
-@pytest.mark.parametrize("workload", sorted(WORKLOADS))
+@pytest.mark.parametrize("workload", NAMES)
 def test_workload_holds_under_all_faults(workload: str) -> None:
     plan = Plan(workload, "all", duration_s=5)
     result = run_seed(7, plan)
@@ -58,6 +59,14 @@ def test_faults_happen() -> None:
     expected = {"crash", "line cut", "worker death", "commit refused once", "clock jump"}
     assert expected <= counts.keys(), sorted(counts)
     assert counts["life"] > 3
+
+
+def test_every_seed_has_an_app_of_its_own_to_draw() -> None:
+    programs = [program_of(seed) for seed in range(8)]
+    assert len({program.source for program in programs}) == 8
+    assert any(".gte(" in program.source for program in programs)
+    assert any("ctx.run_mutation(" in program.source for program in programs)
+    assert {len(program.tables) for program in programs} == {1, 2, 3}
 
 
 def test_mixes_differ_and_stay_within_sense() -> None:
