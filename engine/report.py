@@ -22,6 +22,7 @@ from engine.push import PushReport
 from engine.runner import Lost
 from sandbox.frames import Kind
 
+PROFILE_SHOWN: Final = 5  # lines of the program that took most steps
 _LETTERS: Final = {"query": "Q", "mutation": "M", "action": "A"}
 
 
@@ -72,6 +73,7 @@ class Report:
 
     def execution(self, call: Call, kind: Kind, ended: GuestOutcome | Lost, seconds: float) -> None:
         lines: list[str] = []
+        profile: Sequence[tuple[str, int, int]] = ()
         failed = True
         if isinstance(ended, Lost):
             lines.append(ended.message)
@@ -80,6 +82,7 @@ class Report:
             lines += ended.log_lines
             if ended.failure is not None:
                 lines += ended.failure.message.splitlines()
+            profile = ended.profile[:PROFILE_SHOWN]
         if kind == "query" and not lines and not self.verbose:
             return
         steps = "" if isinstance(ended, Lost) else f", {ended.steps:,} steps"
@@ -91,6 +94,8 @@ class Report:
         )
         for text in lines:
             self._user_text(text)
+        for file, line, spent in profile:  # there is one when a limit ended the call
+            self._user_text(f"{spent:>14,} steps at {file}:{line}")
 
     def conflict(self, conflict: ConflictReport) -> None:
         self._line(f"[dim]  conflict: {escape(str(conflict))}[/dim]")

@@ -46,7 +46,7 @@ from sandbox.frames import (
 from sandbox.guest import GuestRuntime
 from sandbox.loader import App, LoadError, Modules, compile_app, with_analysis
 from sandbox.log_lines import LogLines
-from sandbox.meter import FUEL_DEFAULT
+from sandbox.meter import BLOCK_STEPS, FUEL_DEFAULT
 from sandbox.nested import NestedCalls
 from sandbox.places import running_line
 from sandbox.sdk import EXCEPTIONS, build_module
@@ -58,6 +58,7 @@ from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
 from tidewell.values import Value, canonical_text, pack, size_bytes, unpack_trusted
 
 PROFILE_ROWS_MAX: Final = 100
+STEPS_SAMPLED_MIN: Final = 16 * BLOCK_STEPS  # below, one sample more or less would name another line
 CODE_LENGTH_MAX: Final = 64
 PACKING_MAX: Final = 9  # a value has at most this many bytes, by the formula, for each of its packed form
 
@@ -260,8 +261,18 @@ class Executor:
         text = described.text(source=not production)
         if isinstance(error, InvalidCursor):
             return _Failure("app_error", error.code, text, pack(error.data))
-        kind: OutcomeKind = error.kind if isinstance(error, Terminated) else "function"
-        return _Failure(kind, _code_of(error), text, None)
+        if isinstance(error, Terminated):
+            described = attrs.evolve(described, message=described.message + self._costliest(error))
+            return _Failure(error.kind, _code_of(error), described.text(source=not production), None)
+        return _Failure("function", _code_of(error), text, None)
+
+    def _costliest(self, error: Terminated) -> str:
+        """Return which line took most steps, if steps ran out and there are samples enough to tell."""
+        rows = self._runtime.profile()
+        if error.kind != "fuel" or not rows or self._runtime.steps_used < STEPS_SAMPLED_MIN:
+            return ""
+        file, line, steps = rows[0]
+        return f", {steps:,} of them at {file}:{line}"
 
     def _application_failure(self, error: AppError, described: GuestError, production: bool) -> _Failure:
         """`AppError` shows its data: as it is when that is text, else as JSON (sync-protocol 10.2)."""

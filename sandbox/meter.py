@@ -44,7 +44,7 @@ BLOCK_STEPS: Final = (
 )
 
 _MESSAGES: Final[dict[TerminationKind, str]] = {
-    "fuel": "the function used all of its {budget} steps",
+    "fuel": "the function used all of its {budget:,} steps",
     "depth": "calls are nested deeper than {depth}",
     "memory": "the function ran out of memory",
 }
