@@ -263,6 +263,9 @@ class Committer:
         # Nothing up to here wrote what was read: this is a snapshot it could have had.
         begin_ts = self.accepted_ts
         ts = max(self._clock.now_ns(), self._newest + 1)
+        stamped = proposal.writes.stamped(ts)
+        if stamped is not proposal.writes:
+            proposal = attrs.evolve(proposal, writes=stamped, packed_writes=b"")
         changes = self._store.changes(proposal.writes, self._layers, proposal.catalog)
         commit = Commit(
             ts=ts,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -60,6 +60,8 @@ class MutationQueue:
     _quick: deque[Job] = attrs.field(factory=deque, init=False)
     _slow: deque[Job] = attrs.field(factory=deque, init=False)
     _is_alone: bool = attrs.field(default=False, init=False)  # the batch taken last was an exclusive one
+    # Functions that wait for the timestamp of their commit: until they have it, nothing can follow them.
+    _last_in_batch: set[str] = attrs.field(factory=set, init=False)
     _hot_until: dict[str, float] = attrs.field(factory=dict, init=False)  # by path, monotonic seconds
 
     def __attrs_post_init__(self) -> None:
@@ -74,6 +76,13 @@ class MutationQueue:
         """Put jobs that were taken in this order back in front of the others."""
         for job in reversed(list(jobs)):
             self._queue_for(job).appendleft(job)
+
+    def mark_last(self, path: str) -> None:
+        """Note that what a function wrote is not what those behind it in its batch must see."""
+        self._last_in_batch.add(path)
+
+    def _is_full(self, batch: Sequence[Job]) -> bool:
+        return len(batch) == BATCH_MAX or (bool(batch) and batch[-1].call.path in self._last_in_batch)
 
     def mark_hot(self, path: str) -> None:
         """Note that a call of a function was overtaken."""
@@ -117,7 +126,7 @@ class MutationQueue:
         if self.pace.is_quick(batch[0].call.path):
             while (
                 self._exclusive
-                and len(batch) < BATCH_MAX
+                and not self._is_full(batch)
                 and self.pace.is_quick(self._exclusive[0].call.path)
             ):
                 batch.append(self._exclusive.popleft())
@@ -125,14 +134,14 @@ class MutationQueue:
 
     def _take_hot_or_quick(self) -> list[Job]:
         batch: list[Job] = []
-        while len(batch) < BATCH_MAX and (self._hot or self._quick):
+        while not self._is_full(batch) and (self._hot or self._quick):
             waiting = [queue for queue in (self._hot, self._quick) if queue]
             batch.append(min(waiting, key=lambda queue: queue[0].number).popleft())
         return batch
 
     def _take_quick(self) -> list[Job]:
         batch: list[Job] = []
-        while len(batch) < BATCH_MAX and self._quick:
+        while not self._is_full(batch) and self._quick:
             job = self._quick.popleft()
             if self.is_hot(job.call.path):
                 self._hot.append(job)  # it was not yet when it came

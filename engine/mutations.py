@@ -246,6 +246,10 @@ class Mutations:
             if accepted is not None:
                 newest = accepted
                 view.follow(accepted.ts)
+                if accepted.proposal.writes is not guest.writes:
+                    # The worker did not know the timestamp of the commit, and the calls behind it saw that.
+                    is_broken = True
+                    self._queue.mark_last(job.call.path)
                 self._lines.keep(accepted.ts, guest.raw.places)
             self._finish(job, guest, view.begin_ts if newest is None else newest.ts, waits_for=newest)
         self._queue.put_back(broken)

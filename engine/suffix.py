@@ -180,7 +180,7 @@ class Suffix:
             batch = batch[done:]
 
     def _settle(self, entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> bool:
-        """Commit what a call wrote and note how it differs. False if the store refuses its writes."""
+        """Commit what a call wrote and note how it differs. False if that is not what calls behind it saw."""
         self._calls += 1
         commit = read_commit(entry)
         if isinstance(outcome, Lost):
@@ -201,7 +201,8 @@ class Suffix:
             return False
         if how:
             self._changed.append(ChangedCall(commit, tuple(how)))
-        return True
+        # Where documents wait for the timestamp of their commit, those behind it have seen them without.
+        return outcome.writes.stamped(entry.ts) is outcome.writes
 
     def _commit(self, entry: LogEntry, record: Record, writes: WriteSet) -> None:
         self._touched.update((write.table, write.internal_id) for write in writes.documents)

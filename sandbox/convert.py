@@ -19,6 +19,7 @@ from sandbox.costs import COPY_BYTES
 from tidewell.errors import InvalidValue, LimitExceeded
 from tidewell.values import (
     ARRAY_LENGTH_MAX,
+    COMMIT_TS,
     DEPTH_MAX,
     MISSING,
     NUMBER_INT_MAX,
@@ -81,18 +82,22 @@ def take_in_wide(
     *,
     bytes_max: int = VALUE_BYTES_MAX,
     depth_max: int = DEPTH_MAX,
+    is_document: bool = False,
 ) -> tuple[Value, bool]:
     """Like `take_in`, and let integers through that need 64 bits; the second result says if there are any.
 
     A validator may make an int64 of such an integer (N4). What it leaves as it is
     would lose digits as a number (N2), so `refuse_wide` must see the value after it.
+
+    Args:
+      is_document: it is going to be written, so it may hold `COMMIT_TS`.
     """
-    walk = _Walk(charge, bytes_max)
+    walk = _Walk(charge, bytes_max, is_document)
     try:
         copy = walk.copy(value, depth_max)
         walk.settle()
     except _NoValue:
-        _explain(value, path, depth_max)
+        _explain(value, path, depth_max, is_document)
     except OverflowError:
         raise too_large(path, bytes_max) from None
     return copy, walk.has_wide
@@ -100,7 +105,15 @@ def take_in_wide(
 
 def refuse_wide(value: Value, path: str) -> None:
     """Raise `InvalidValue` if an integer outside ±2**53 is left in a value that is canonical otherwise."""
-    normalize(value, path)
+    kind = type(value)
+    if kind is int:
+        normalize(value, path)
+    elif kind is dict:
+        for key, item in value.items():
+            refuse_wide(item, f"{path}.{key}")
+    elif kind is list:
+        for index, item in enumerate(value):
+            refuse_wide(item, f"{path}[{index}]")
 
 
 def too_large(path: str, bytes_max: int) -> LimitExceeded:
@@ -108,10 +121,11 @@ def too_large(path: str, bytes_max: int) -> LimitExceeded:
 
 
 class _Walk:
-    __slots__ = ("_bytes_left", "_charge", "_steps", "has_wide")
+    __slots__ = ("_bytes_left", "_charge", "_is_document", "_steps", "has_wide")
 
-    def __init__(self, charge: Charge, bytes_max: int) -> None:
+    def __init__(self, charge: Charge, bytes_max: int, is_document: bool) -> None:
         self.has_wide = False
+        self._is_document = is_document
         self._charge = charge
         self._bytes_left = bytes_max
         self._steps = 1
@@ -161,6 +175,8 @@ class _Walk:
         if kind is bytes:
             self._took(len(value), len(value) // COPY_BYTES)
             return value
+        if value is COMMIT_TS and self._is_document:
+            return value
         fields = _fields_of(value)
         if fields is None:
             raise _NoValue
@@ -209,13 +225,13 @@ def _fields_of(value: object) -> dict[str, Any] | None:
     return {name: held.get(name, MISSING) for name in type(value)._dataclass_}  # type: ignore[attr-defined]  # looked at just before
 
 
-def _explain(value: Any, path: str, depth_left: int) -> NoReturn:
+def _explain(value: Any, path: str, depth_left: int, is_document: bool) -> NoReturn:
     """Raise `InvalidValue` for the first thing in `value` that is none. The walk before has ended in it."""
-    _find(value, path, depth_left)
+    _find(value, path, depth_left, is_document)
     raise AssertionError(f"{path} was refused and is a value")
 
 
-def _find(value: Any, path: str, depth_left: int) -> None:
+def _find(value: Any, path: str, depth_left: int, is_document: bool) -> None:
     kind = type(value)
     fields = value if kind is dict else _fields_of(value)
     if fields is not None:
@@ -226,17 +242,17 @@ def _find(value: Any, path: str, depth_left: int) -> None:
         normalize(dict.fromkeys(fields), path)
         for key in sorted(fields):
             if fields[key] is not MISSING:
-                _find(fields[key], f"{path}.{key}", depth_left - 1)
+                _find(fields[key], f"{path}.{key}", depth_left - 1, is_document)
     elif kind is list or kind is tuple:
         if depth_left <= 0:
             raise InvalidValue(path, "nested too deeply")
         if len(value) > ARRAY_LENGTH_MAX:
             raise InvalidValue(path, f"an array of {len(value)} elements, at most {ARRAY_LENGTH_MAX}")
         for index, item in enumerate(value):
-            _find(item, f"{path}[{index}]", depth_left - 1)
+            _find(item, f"{path}[{index}]", depth_left - 1, is_document)
     elif kind.__name__ in _REMEDIES:
         raise InvalidValue(path, _REMEDIES[kind.__name__])
-    elif kind is int and INT64_MIN <= value <= INT64_MAX:
+    elif (kind is int and INT64_MIN <= value <= INT64_MAX) or (value is COMMIT_TS and is_document):
         return
     else:
         normalize(value, path)

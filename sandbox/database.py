@@ -25,7 +25,15 @@ from tidewell.errors import (
 from tidewell.ids import INTERNAL_ID_BYTES, USER_TABLE_FIRST, decode_id
 from tidewell.schema import check_field_name, check_name
 from tidewell.validators import InvalidValidator, Scope, check
-from tidewell.values import DOCUMENT_DEPTH_MAX, MISSING, OBJECT_ENTRIES_MAX, object_of, size_bytes
+from tidewell.values import (
+    COMMIT_TS,
+    DOCUMENT_DEPTH_MAX,
+    MISSING,
+    OBJECT_ENTRIES_MAX,
+    CommitTs,
+    object_of,
+    size_bytes,
+)
 
 SYSTEM_FIELDS: Final = ("_creationTime", "_id")
 SYSTEM_TABLES: Final = frozenset({"_conflicts", "_executions", "_scheduled_functions", "_storage"})
@@ -41,7 +49,9 @@ class DatabaseReader(HostObject):
     """What queries have as `ctx.db`."""
 
     __slots__ = ("_level", "_system")
-    _exposed_ = frozenset({"delete", "get", "insert", "normalize_id", "patch", "query", "replace", "system"})
+    _exposed_ = frozenset(
+        {"delete", "get", "insert", "normalize_id", "patch", "query", "replace", "system", "vars"}
+    )
 
     def __init__(self, level: Level) -> None:
         self._level = level
@@ -58,6 +68,10 @@ class DatabaseReader(HostObject):
 
     def delete(self, *arguments: Any) -> None:
         raise _no_writes("delete")
+
+    @property
+    def vars(self) -> Variables:
+        raise NotAllowed("a query cannot use ctx.db.vars: it only reads; make it a mutation")
 
     @property
     def system(self) -> SystemReader:
@@ -92,6 +106,18 @@ class DatabaseReader(HostObject):
         if table is not None and number != self._level.database.table_number(table):
             raise InvalidId(f"{document_id!r} is not an id of table {table!r}")
         return number
+
+
+class Variables(HostObject):
+    """`ctx.db.vars`: what only the commit of a mutation will know."""
+
+    __slots__ = ()
+    _exposed_ = frozenset({"commit_ts"})
+
+    @property
+    def commit_ts(self) -> CommitTs:
+        """Stands in a document for the timestamp of the commit that writes it; then it is an int64."""
+        return COMMIT_TS
 
 
 class SystemReader(HostObject):
@@ -129,6 +155,10 @@ class DatabaseWriter(DatabaseReader):
 
     __slots__ = ()
     _exposed_ = DatabaseReader._exposed_
+
+    @property
+    def vars(self) -> Variables:
+        return Variables()
 
     def insert(self, *arguments: Any) -> str:
         """Add a document and return its id."""
@@ -217,6 +247,7 @@ class DatabaseWriter(DatabaseReader):
             self._level.execution.charge,
             bytes_max=DOCUMENT_BYTES_MAX,
             depth_max=DOCUMENT_DEPTH_MAX,
+            is_document=True,
         )
         if type(body) is not dict:
             raise InvalidValue(table, f"a document is a dict, found a {type(value).__name__}")

@@ -19,7 +19,7 @@ from storage.catalog import TABLE_NUMBER_MAX, CatalogChange
 from storage.errors import Timestamp
 from tidewell.errors import InvalidValue
 from tidewell.ids import INTERNAL_ID_BYTES, encode_id
-from tidewell.values import unpack
+from tidewell.values import stamp, unpack
 
 WRITES_MAX: Final = (
     1_000_000  # documents in one write set; far above the limit on transactions, against nonsense
@@ -62,10 +62,19 @@ class WriteSet:
     def catalog_change(self) -> CatalogChange | None:
         return CatalogChange(create_tables=self.new_tables) if self.new_tables else None
 
+    def stamped(self, ts: Timestamp) -> WriteSet:
+        """Return the writes with `ts` where documents wait for the timestamp of their commit."""
+        bodies = [None if write.body is None else stamp(write.body, ts) for write in self.documents]
+        if all(body is write.body for body, write in zip(bodies, self.documents, strict=True)):
+            return self
+        stamped = zip(self.documents, bodies, strict=True)
+        return WriteSet(tuple(attrs.evolve(write, body=body) for write, body in stamped), self.new_tables)
+
     def commit(
         self, ts: Timestamp, *, record: bytes = b"", private: Sequence[tuple[bytes, bytes | None]] = ()
     ) -> Commit:
-        return Commit(ts, self.documents, self.catalog_change, record, tuple(private))
+        """Return the commit of these writes; documents that wait for its timestamp get it."""
+        return Commit(ts, self.stamped(ts).documents, self.catalog_change, record, tuple(private))
 
     def digest(self) -> bytes:
         return blake2b(self.pack(), digest_size=16).digest()
@@ -106,7 +115,7 @@ def _check(write: DocumentWrite) -> None:
         raise InvalidValue("write_set", "a malformed document id")
     if write.body is None:
         return
-    document = unpack(write.body)
+    document = unpack(stamp(write.body, 0))  # it may wait for a timestamp, and be canonical otherwise
     if type(document) is not dict or document.get("_id") != write.id:
         raise InvalidValue("write_set", f"the document {write.id} holds another id")
     if type(document.get("_creationTime")) not in (int, float):

@@ -24,10 +24,11 @@ import attrs
 from tidewell.errors import InvalidId
 from tidewell.ids import INTERNAL_ID_BYTES, decode_id, encode_id
 from tidewell.ranges import IndexRange
-from tidewell.values import MISSING, Int64, Value, number
+from tidewell.values import MISSING, CommitTs, Int64, Value, number
 
 _MISSING: Final = b"\x10"
 _NULL: Final = b"\x20"
+_INT64_MAX: Final = 2**63 - 1
 _INT64_ZERO: Final = 0x34  # 0x30..0x33 negative in 8, 4, 2, 1 bytes; 0x35..0x38 positive in 1, 2, 4, 8
 _NUMBER: Final = b"\x40"
 _FALSE: Final = b"\x50"
@@ -87,6 +88,8 @@ def encode(value: Value) -> bytes:
         return _TRUE if value else _FALSE
     if kind is Int64:
         return _int64(int(value))
+    if kind is CommitTs:
+        return _int64(_INT64_MAX)  # inside a transaction alone; the key of a commit holds its timestamp
     if kind is bytes:
         return _BYTES + _terminated(value)
     if kind is list:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
-from tidewell.values import MISSING, Int64, Value
+from tidewell.values import MISSING, CommitTs, Int64, Value
 
 _RANKS: Final[dict[type, int]] = {
     type(MISSING): 0,
     type(None): 1,
     Int64: 2,
+    CommitTs: 2,
     int: 3,
     float: 3,
     bool: 4,
@@ -25,6 +26,7 @@ _RANKS: Final[dict[type, int]] = {
     list: 7,
     dict: 8,
 }
+_AFTER_INT64: Final = 2**63  # more than an int64 can be
 
 
 def order_key(value: Value) -> Any:
@@ -37,6 +39,8 @@ def order_key(value: Value) -> Any:
         return (rank, _number_key(value))
     if kind is Int64:
         return (rank, int(value))
+    if kind is CommitTs:
+        return (rank, _AFTER_INT64)
     if kind is list:
         return (rank, [order_key(item) for item in value])
     if kind is dict:

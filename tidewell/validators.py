@@ -20,7 +20,7 @@ from tidewell.errors import InvalidId, InvalidValue, ValidationFailed
 from tidewell.found import found_text
 from tidewell.ids import decode_id
 from tidewell.mismatch import MEMBERS_SHOWN, Explanation, Mismatch, alternatives, merged
-from tidewell.values import NUMBER_INT_MAX, Int64, Value, normalize
+from tidewell.values import COMMIT_TS, NUMBER_INT_MAX, Int64, Value, normalize
 
 Json: TypeAlias = Any  # None, bool, int, float, str, list and dict
 
@@ -183,7 +183,7 @@ class Int64Validator(Validator):
     is_commit_ts: bool = False
 
     def _check(self, value: Value, scope: Scope) -> Value:
-        if type(value) is Int64:
+        if type(value) is Int64 or (value is COMMIT_TS and self.is_commit_ts):
             return value
         if type(value) is int and scope.coerces:
             return Int64(value)

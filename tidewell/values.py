@@ -76,6 +76,25 @@ class _Missing:
 
 MISSING: Final = _Missing()
 
+
+class CommitTs:
+    """The place of a commit timestamp in a document, until the commit has one.
+
+    It is no value: nothing but the write set of a transaction may hold it, and there it is
+    greater than every int64, as the timestamp will be greater than those before it.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "commit_ts"
+
+    def __reduce__(self) -> str:
+        return "COMMIT_TS"
+
+
+COMMIT_TS: Final = CommitTs()
+
 Value: TypeAlias = Any  # a canonical value; the recursive type helps no reader and slows the checker
 
 
@@ -188,6 +207,10 @@ def _normalize_other(value: object, path: str, depth_max: int) -> Value:
         return _normalize_dict({name: getattr(value, name) for name in names}, path, depth_max)
     if value is MISSING:
         raise InvalidValue(path, "MISSING stands for an absent field and is not a value")
+    if value is COMMIT_TS:
+        raise InvalidValue(
+            path, "a commit timestamp is not known before the commit; it can be written, no more"
+        )
     raise InvalidValue(path, f"{_kind_name(value)} is not a value; {_remedy(value)}")
 
 
@@ -223,6 +246,7 @@ def kind_of(value: object) -> str:
         int: "number",
         float: "number",
         Int64: "int64",
+        CommitTs: "commit timestamp to come",
         str: "string",
         bytes: "bytes",
         list: "array",
@@ -247,7 +271,7 @@ def size_bytes(value: Value) -> int:
     kind = type(value)
     if kind is str:
         return 2 + (len(value) if value.isascii() else len(value.encode()))
-    if kind is int or kind is float or kind is Int64:
+    if kind is int or kind is float or kind is Int64 or kind is CommitTs:
         return 9
     if value is None or kind is bool:
         return 1
@@ -262,21 +286,28 @@ def size_bytes(value: Value) -> int:
 # ---- the binary form -----------------------------------------------------------
 
 _EXT_INT64: Final = 1
+_EXT_COMMIT_TS: Final = 2
+_COMMIT_TS_BYTE: Final = b"\x00"  # an extension has at least one
+_COMMIT_TS_PACKED: Final = b"\xd4\x02\x00"
 
 
-def _encode_int64(value: object) -> msgspec.msgpack.Ext:
+def _encode_other(value: object) -> msgspec.msgpack.Ext:
     if type(value) is Int64:
         return msgspec.msgpack.Ext(_EXT_INT64, struct.pack(">q", value))
+    if value is COMMIT_TS:
+        return msgspec.msgpack.Ext(_EXT_COMMIT_TS, _COMMIT_TS_BYTE)
     raise TypeError(f"{type(value).__name__} is not a canonical value")
 
 
-def _decode_ext(code: int, data: memoryview) -> Int64:
+def _decode_ext(code: int, data: memoryview) -> Int64 | CommitTs:
+    if code == _EXT_COMMIT_TS and data == _COMMIT_TS_BYTE:
+        return COMMIT_TS
     if code != _EXT_INT64 or len(data) != 8:
         raise ValueError(f"unknown extension {code} of {len(data)} bytes")
     return Int64(struct.unpack(">q", data)[0])
 
 
-_packer = msgspec.msgpack.Encoder(enc_hook=_encode_int64)
+_packer = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 _unpacker = msgspec.msgpack.Decoder(ext_hook=_decode_ext)
 
 
@@ -305,6 +336,22 @@ def unpack(data: bytes | memoryview) -> Value:
 def unpack_trusted(data: bytes | memoryview) -> Value:
     """Return the value in bytes that this process, or a store it trusts, has packed; no checks."""
     return _unpacker.decode(data)
+
+
+def stamp(data: bytes, ts: int) -> bytes:
+    """Return the packed document `data` with `ts` in the place of every `COMMIT_TS`."""
+    if _COMMIT_TS_PACKED not in data:
+        return data
+    return pack(_stamped(unpack_trusted(data), Int64(ts)))
+
+
+def _stamped(value: Value, ts: Int64) -> Value:
+    kind = type(value)
+    if kind is dict:
+        return {key: _stamped(item, ts) for key, item in value.items()}
+    if kind is list:
+        return [_stamped(item, ts) for item in value]
+    return ts if kind is CommitTs else value
 
 
 def _check_canonical(value: object, depth_left: int) -> None:

@@ -100,7 +100,10 @@ class Replayer:
             is_steady = bool(found_again)
             if is_steady:
                 guest, found = again, found_again
-        written = None if recorded.entry is None else self.source.documents(recorded.entry)
+        written = None
+        if recorded.entry is not None:
+            written = self.source.documents(recorded.entry)
+            guest = attrs.evolve(guest, writes=guest.writes.stamped(recorded.entry.ts))
         divergence = explain(record, recorded.conditions, guest, found, written)
         return self._result(recorded, guest.steps, attrs.evolve(divergence, is_steady=is_steady))
 
