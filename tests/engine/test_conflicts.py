@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,8 +17,8 @@ import trio
 
 from engine import conflicts
 from engine.committer import Committer, Overtaken
-from storage import Places, Transaction
-from tidewell.ids import encode_id
+from storage import Places, ReadSet, Transaction
+from tidewell.ids import decode_id, encode_id
 
 from .deployed import Deployed, deployed
 
@@ -109,6 +111,7 @@ def documents(it: Deployed) -> list[dict[str, Any]]:
 
 async def test_conflict_is_kept_with_both_executions_and_both_lines(it: Deployed) -> None:
     post = await it.run("posts:add", place="Lisbon")
+    assert await it.value("posts:seen") == []  # cached: what comes has to invalidate it
     await overtake(it, "posts:like_newest", "posts:like", {"place": "Lisbon"}, {"post": post})
     await it.deployment.conflicts.flush()
     [found] = await it.value("posts:seen")
@@ -139,6 +142,49 @@ async def test_read_by_id_names_the_document(it: Deployed) -> None:
         f"_id = {post}",
         line_of("GET"),
     )
+
+
+def remember_reads(reads: list[bytes], frame: Any, reply: Any) -> Any:
+    reads.append(reply.outcomes[-1].reads)
+    return reply
+
+
+async def test_document_that_is_named_was_both_read_and_written(it: Deployed) -> None:
+    """Random pairs of calls, one of which overtakes the other (function-semantics 22, number 20)."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    posts = [await it.run("posts:add", place=draw.choice("ab")) for _ in range(6)]
+    named = 0
+    for _ in range(25):
+        calls = [
+            draw.choice(
+                [("posts:like", {"post": draw.choice(posts)}), ("posts:like_newest", {"place": place})]
+            )
+            for place in draw.choices("ab", k=2)
+        ]
+        reports: list[Any] = []
+        it.deployment.conflicts.on_report = reports.append
+        reads: list[Any] = []
+        it.deployment.mutations._queue._hot_until.clear()  # functions that conflict run in one lane otherwise
+        (held, held_args), (by, by_args) = calls
+        if held == by:
+            continue  # a run of the same function would be held as well
+        it.traffic.tamper = partial(remember_reads, reads)
+        await overtake(it, held, by, held_args, by_args)
+        for report in reports:
+            named += 1
+            number, internal_id = decode_id(report.document_id)
+            entry = it.deployment.store.log_entry(report.commit_ts)
+            assert entry is not None
+            assert (number, internal_id) in [(write.table, write.internal_id) for write in entry.writes]
+            keys = it.deployment.committer.keys_of(report.commit_ts)
+            assert any(
+                ReadSet.unpack(reads[0]).covers(index_id, key)
+                for index_id, key in keys
+                if index_id >> 24 == number and key.endswith(internal_id)
+            )
+    assert named
 
 
 async def test_conflicts_of_one_moment_are_one_commit_and_alike_ones_are_counted(
