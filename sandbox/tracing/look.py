@@ -43,6 +43,7 @@ _SHOWN_BY_HOST: Final = (
     Decimal,
     Uuid,
 )  # their `_repr_` is short, and charges nothing
+_TITLES: Final = {"DefaultDict": "defaultdict", "DictLike": "OrderedDict"}  # as users call them
 _FUNCTIONS: Final = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _ENDS: Final = {"fuel": "OutOfFuel", "depth": "CallDepth", "memory": "OutOfMemory"}
 
@@ -63,7 +64,7 @@ def look_at_exception(error: BaseException, text_max: int) -> str:
     if isinstance(error, Terminated):
         message = error.message
     elif len(args) == 1 and type(args[0]) is str and not isinstance(error, KeyError):
-        message = scrub(args[0][:text_max])
+        message = scrub(args[0][:text_max]).encode(errors="replace").decode()  # half a pair has no bytes
     else:
         message = ", ".join(look(arg, text_max) for arg in args[:ITEMS_MAX])
     return _cut(f"{kind}: {message}" if message else kind, text_max)
@@ -164,7 +165,7 @@ class _Looker:
 
     def _host(self, value: Any, kind: Any, depth: int) -> None:
         if isinstance(value, DictLike):
-            self._pairs(f"{kind.__name__}({{", value._items, "})", depth)
+            self._pairs(f"{_TITLES.get(kind.__name__, kind.__name__)}({{", value._items, "})", depth)
         elif isinstance(value, Deque):
             items: deque[Any] = value._items
             self._items("deque([", items, len(items), "])", depth)
