@@ -41,6 +41,7 @@ from storage.layout import (
 )
 from storage.read_set import IndexKey
 from tidewell.ids import USER_TABLE_FIRST
+from tidewell.schema import TABLES_MAX
 
 INDEX_FIELDS_MAX: Final = 16
 TABLE_NUMBER_MAX: Final = 2**32 - 1
@@ -51,6 +52,10 @@ IndexState = Literal["backfilling", "ready"]
 
 class InvalidCatalogChange(InvalidCommit):
     """A change of tables or indexes that the catalog does not allow."""
+
+
+class TooManyTables(InvalidCatalogChange):
+    """There are as many tables as there may be."""
 
 
 @attrs.frozen
@@ -238,6 +243,8 @@ class CatalogPlan:
             raise InvalidCatalogChange(f"the table {name!r} exists already")
         number = expected if number is None else number
         is_system = name[0] == "_"
+        if not is_system and sum(other[0] != "_" for other in catalog.tables) >= TABLES_MAX:
+            raise TooManyTables(f"{name!r} would be one table more than the {TABLES_MAX:,} there can be")
         if not expected <= number <= (USER_TABLE_FIRST - 1 if is_system else TABLE_NUMBER_MAX):
             raise InvalidCatalogChange(f"the next table has the number {expected}, not {number}")
         self.catalog = attrs.evolve(

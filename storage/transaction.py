@@ -21,7 +21,7 @@ from zlib import crc32
 import attrs
 
 from storage.buffer import Buffer
-from storage.catalog import Catalog, IndexInfo, TableInfo
+from storage.catalog import Catalog, IndexInfo, TableInfo, TooManyTables
 from storage.commits import WriteSet
 from storage.errors import StoreError, Timestamp
 from storage.keys import Interval, encode, fields_part, id_interval, interval_of, successor
@@ -29,7 +29,7 @@ from storage.layout import BY_ID, CATALOG_INDEXES, CATALOG_SCHEMA, CATALOG_TABLE
 from storage.places import PLACES_MAX, Locate, PlacedRecorder, Places, WritePlace
 from storage.read_set import ReadSet, Recorder
 from storage.snapshot import Readable, Row
-from tidewell.errors import IndexNotReady, NotFound, UniqueViolated, UnknownIndex
+from tidewell.errors import IndexNotReady, LimitExceeded, NotFound, UniqueViolated, UnknownIndex
 from tidewell.ids import decode_id, encode_id
 from tidewell.ranges import WHOLE, IndexRange
 from tidewell.values import Value, number, object_of, pack, unpack_trusted
@@ -257,7 +257,10 @@ class Transaction:
         # The number depends on which tables there are, so all of them are read.
         self._recorder.add(CATALOG_TABLES, Interval(b"", b"\xff"))
         plan = self._buffer.catalog.plan()
-        number = plan.create_table(name)
+        try:
+            number = plan.create_table(name)
+        except TooManyTables as error:
+            raise LimitExceeded("TooManyTables", f"TooManyTables: {error}") from None
         self._buffer.catalog = plan.catalog
         self._new_tables.append((name, number))
         return plan.catalog.tables[name]
