@@ -249,6 +249,7 @@ async def deployed(
     store_options: Mapping[str, Any] | None = None,
     run_blocking: Any = run_in_thread,
     clock: Any = None,
+    chance: Any = None,
 ) -> AsyncIterator[Deployed]:
     """Open a deployment, push `files` if there are any, and end in order afterwards."""
     traffic = Traffic()
@@ -277,7 +278,7 @@ async def deployed(
     deployment = open_deployment(
         folder / "data",
         clock=clock or SystemClock(),
-        chance=SystemChance(),
+        chance=chance or SystemChance(),
         on_execution=lambda asked, kind, ended, seconds: executions.append((kind, asked.path, ended)),
         seams=Seams(open_store, open_pool, run_blocking),
     )

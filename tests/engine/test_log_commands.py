@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from engine.cli import main
 
 from .deployed import deployed
-from .lost_likes import POSTS, Story, lose_likes
+from .lost_likes import POSTS, Story, collide, lose_likes
 
-STRANGE = {"likes": 2, "tags": ["a", "b"], "text": "\x1b[31mred\x07"}
+STRANGE = "\x1b[31mred\x07"
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Story]:
     async def tell() -> Story:
         async with deployed(folder, {"posts.py": POSTS}) as it:
             story = await lose_likes(it)
-            held = it.traffic.hold_after("posts:like")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: it.run("posts:like", post_id=story.post))
-                await held.arrivals()
-                await it.run("posts:edit", post_id=story.post, post=STRANGE)
-                del it.traffic.after["posts:like"]
-                held.release.set()
+            await collide(it, story.post, STRANGE)
             outcome = await it.mutate("posts:like", post_id=story.post[:-1] + "0")
             assert outcome.failure is not None
             return story
