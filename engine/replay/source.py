@@ -69,7 +69,7 @@ class Source:
 
     @property
     def worker_argument(self) -> str:
-        return json.dumps({"store": str(self.store.path), "cursor_key": self.cursor_key})
+        return json.dumps({"store": str(self.store.path.resolve()), "cursor_key": self.cursor_key})
 
     def pin(self) -> ViewPin:
         return ViewPin(self.store.txn_id)
