@@ -125,15 +125,15 @@ def _differences(
     raw = guest.raw
     if "error" in found:
         now = guest.failure.message if guest.failure is not None else "returned"
-        yield Difference("outcome", _cut(record.error or "returned"), _cut(now))
+        yield Difference("outcome", cut(record.error or "returned"), cut(now))
     elif "result" in found:
-        yield Difference("result", f"digest {record.result.hex()}", _cut(canonical_text(guest.value)))
+        yield Difference("result", f"digest {record.result.hex()}", cut(canonical_text(guest.value)))
     if "writes" in found and written is not None:
-        yield from _write_differences(written, Documents.of(guest.writes.documents))
+        yield from write_differences(written, Documents.of(guest.writes.documents))
     if "log lines" in found:
-        yield from _line_differences(record.log_lines, raw.log_lines)
+        yield from line_differences(record.log_lines, raw.log_lines)
     if "nested calls" in found:
-        yield from _line_differences(
+        yield from line_differences(
             [f"{call.path} -> {call.error or call.result.hex()}" for call in record.nested],
             [f"{call.path} -> {call.error or call.result.hex()}" for call in raw.nested],
             "nested call",
@@ -147,7 +147,7 @@ def _differences(
         yield Difference("looked at", ", ".join(record.observed), ", ".join(sorted(raw.observed)))
 
 
-def _write_differences(written: Documents, now: Documents) -> Iterable[Difference]:
+def write_differences(written: Documents, now: Documents) -> Iterable[Difference]:
     told = 0
     for key in sorted({*written.writes, *now.writes}):
         one, other = written.writes.get(key), now.writes.get(key)
@@ -163,24 +163,24 @@ def _write_differences(written: Documents, now: Documents) -> Iterable[Differenc
         for name in sorted({*before, *after}):
             sides = [canonical_text(side[name]) if name in side else "missing" for side in (before, after)]
             if sides[0] != sides[1]:
-                yield Difference(f"{named.id} {name}", *map(_cut, sides))
+                yield Difference(f"{named.id} {name}", *map(cut, sides))
 
 
 def _body(write: DocumentWrite | None) -> str:
     if write is None:
         return "not written"
-    return "deleted" if write.body is None else _cut(canonical_text(unpack_trusted(write.body)))
+    return "deleted" if write.body is None else cut(canonical_text(unpack_trusted(write.body)))
 
 
-def _line_differences(before: list[str], after: list[str], what: str = "log line") -> Iterable[Difference]:
+def line_differences(before: list[str], after: list[str], what: str = "log line") -> Iterable[Difference]:
     """Yield the first line that differs."""
     for number in range(max(len(before), len(after))):
         sides = [lines[number] if number < len(lines) else "none" for lines in (before, after)]
         if sides[0] != sides[1]:
-            yield Difference(f"{what} {number + 1}", _cut(sides[0]), _cut(sides[1]))
+            yield Difference(f"{what} {number + 1}", cut(sides[0]), cut(sides[1]))
             return
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     text = text.strip()
     return text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"

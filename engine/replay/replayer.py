@@ -153,9 +153,13 @@ def calls_own(recorded: RecordedCall, *, in_words: bool = False) -> frames.Call:
     return msgspec.structs.replace(recorded.call, begin_ts=recorded.begin_ts, in_words=in_words)
 
 
-def batches(calls: Iterable[RecordedCall]) -> Iterator[list[RecordedCall]]:
-    """Cut calls into batches that may share a message: neighbours under one code version."""
-    for _, neighbours in groupby(calls, key=lambda each: (each.record.code, each.production)):
+def batches(calls: Iterable[RecordedCall], *, of_one_code: bool = True) -> Iterator[list[RecordedCall]]:
+    """Cut calls into batches that may share a message: neighbours, if need be of one code version."""
+
+    def kind(recorded: RecordedCall) -> tuple[str, bool]:
+        return recorded.record.code if of_one_code else "", recorded.production
+
+    for _, neighbours in groupby(calls, key=kind):
         batch: list[RecordedCall] = []
         size = 0
         for recorded in neighbours:

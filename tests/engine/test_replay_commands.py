@@ -1,0 +1,216 @@
+"""`tidewell replay`, `what-if` and `capsule`, from a shell."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from engine.cli import main
+from engine.conditions import CURRENT, PREFIX, pack_conditions
+from engine.records import unpack_record
+from storage import Commit, Store
+
+from .deployed import deployed, write_app
+
+APP = {
+    "shop.py": """
+        from tidewell import mutation
+
+
+        @mutation
+        def stock(ctx, name: str, price: float) -> None:
+            ctx.db.insert("goods", {"name": name, "price": price, "sold": 0})
+
+
+        @mutation
+        def sell(ctx, name: str, discount: float) -> float:
+            [found] = [each for each in ctx.db.query("goods") if each["name"] == name]
+            paid = round(found["price"] * (1 - discount), 2)
+            ctx.db.patch(found["_id"], {"sold": found["sold"] + 1, "paid": paid})
+            print("sold", name, "for", paid)
+            return paid
+        """
+}
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deployment that has sold two ropes and stopped."""
+    folder = tmp_path_factory.mktemp("shop")
+
+    async def live() -> None:
+        async with deployed(folder, APP) as it:
+            await it.run("shop:stock", name="rope", price=2.5)
+            await it.run("shop:sell", name="rope", discount=0.15)
+            await it.run("shop:sell", name="rope", discount=0.6)
+
+    trio.run(live)
+    return folder / "data"
+
+
+@pytest.fixture
+def data(lived: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    shutil.copytree(lived, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def tidewell(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def timestamps(data: Path) -> list[int]:
+    with Store.open(data / "store") as store:
+        return [entry.ts for entry in store.log(0) if entry.record]
+
+
+def forge_record(data: Path, number: int, **changes: Any) -> None:
+    """Replace the record of a commit in a copy of the log that takes the place of the original."""
+    forged = data.parent / "forged"
+    with Store.open(data / "store") as store, Store.open(forged) as copy:
+        commits, code = list(store.read(0)), store.private_items(b"")
+        recorded = [place for place, commit in enumerate(commits) if commit.record]
+        place = recorded[number]
+        record = attrs.evolve(unpack_record(commits[place].record), **changes)
+        old: Commit = commits[place]
+        commits[place] = attrs.evolve(old, record=record.pack())
+        copy.commit(commits)
+        copy.write_private(code)
+    shutil.rmtree(data / "store")
+    forged.rename(data / "store")
+
+
+def test_replaying_the_log_says_that_all_is_as_recorded(data: Path) -> None:
+    result = tidewell("replay", "--all", "--data", data)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("3 mutations replayed, all as recorded")
+
+
+def test_replaying_a_part_of_the_log(data: Path) -> None:
+    second = timestamps(data)[1]
+    result = tidewell("replay", "--all", "--since", second, "--json", "--data", data)
+    assert json.loads(result.stdout)["replayed"] == 2
+    result = tidewell("replay", "--all", "--until", second, "--json", "--data", data)
+    assert json.loads(result.stdout)["replayed"] == 2
+
+
+def test_replaying_single_commits_by_name(data: Path) -> None:
+    first, *_ = timestamps(data)
+    result = tidewell("replay", first, "latest", "--data", data)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(rf"{first} shop:stock: as recorded, \d+ steps", lines[0])
+    assert "shop:sell: as recorded" in lines[1]
+
+
+def test_divergence_is_told_with_its_kind_place_and_sides_and_ends_with_status_1(data: Path) -> None:
+    forge_record(data, 1, now_ms=1_700_000_000_000.0, log_lines=["[LOG] sold rope for 9.99"])
+    ts = timestamps(data)[1]
+    result = tidewell("replay", ts, "--data", data)
+    assert result.exit_code == 1
+    assert f"{ts} shop:sell: diverged (branch)" in result.stdout
+    assert "it began after event" in result.stdout
+    assert "log line 1: recorded [LOG] sold rope for 9.99, now [LOG] sold rope for 2.12" in result.stdout
+    told = json.loads(tidewell("replay", ts, "--json", "--data", data).stdout)[0]
+    assert (told["matches"], told["divergence"]["kind"]) == (False, "branch")
+    assert told["divergence"]["differs"] == ["log lines"]
+    assert told["divergence"]["place"]["file"] == "shop.py"
+
+
+def test_divergences_of_a_log_are_counted_and_the_first_are_told(data: Path) -> None:
+    forge_record(data, 2, steps=9)
+    result = tidewell("replay", "--all", "--data", data)
+    assert result.exit_code == 1
+    assert "shop:sell: diverged (steps)" in result.stdout
+    assert "2 as recorded, 1 diverged, 0 may differ" in result.stdout
+    summary = json.loads(tidewell("replay", "--all", "--json", "--data", data).stdout)
+    assert (summary["matches"], summary["diverged"], summary["kinds"]) == (2, 1, {"steps": 1})
+
+
+def test_record_of_another_platform_may_differ_and_is_no_fault(data: Path) -> None:
+    elsewhere = msgspec.structs.replace(CURRENT, platform="plan9-mips")
+    with Store.open(data / "store") as store:
+        store.write_private([(PREFIX + elsewhere.name, pack_conditions(elsewhere))])
+    forge_record(data, 1, conditions=elsewhere.name, result=bytes(16))
+    result = tidewell("replay", "--all", "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "may differ (platform)" in result.stdout
+
+
+def test_code_that_is_missing_is_told_as_such(data: Path) -> None:
+    forge_record(data, 1, code="ab" * 32)
+    result = tidewell("replay", "--all", "--data", data)
+    assert result.exit_code == 1
+    assert "(code)" in result.stdout
+    assert "the store has no code version abab" in result.stdout
+
+
+def test_backup_is_replayed_like_the_original(data: Path, tmp_path: Path) -> None:
+    assert tidewell("backup", tmp_path / "copy", "--data", data).exit_code == 0
+    result = tidewell("replay", "--all", "--data", tmp_path / "copy")
+    assert result.stdout.startswith("3 mutations replayed, all as recorded")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "name some commits"),
+        (("--all", "latest"), "name some commits"),
+        (("latest", "--since", "1h"), "--since and --until go with --all"),
+        (("12",), "there is no commit 12"),
+    ],
+)
+def test_wrong_use_is_one_line(data: Path, arguments: tuple[str, ...], problem: str) -> None:
+    result = tidewell("replay", *arguments, "--data", data)
+    assert result.exit_code == 1
+    assert problem in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_folder_without_a_deployment_is_one_line(tmp_path: Path) -> None:
+    result = tidewell("replay", "--all", "--data", tmp_path / "nothing")
+    assert result.exit_code == 1
+    assert "there is no store" in result.stderr
+
+
+# ---- what-if -----------------------------------------------------------------------------
+
+
+def app_with(folder: Path, old: str, new: str) -> Path:
+    return write_app(folder / "other", {"shop.py": APP["shop.py"].replace(old, new)})
+
+
+def test_what_if_of_unchanged_functions_finds_nothing(data: Path, tmp_path: Path) -> None:
+    result = tidewell("what-if", app_with(tmp_path, "", ""), "--data", data)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "3 calls, none would have been different.\n"
+
+
+def test_what_if_groups_differences_by_function_with_examples(data: Path, tmp_path: Path) -> None:
+    before = sorted((data / "store").iterdir())
+    app = app_with(tmp_path, "(1 - discount), 2)", "(1 - discount), 1)")
+    result = tidewell("what-if", app, "--data", data)
+    assert result.exit_code == 1, result.output
+    assert "shop:sell: 1 of 2 calls would have been different" in result.stdout
+    assert "result: was 2.12, would be 2.1" in result.stdout
+    assert "shop:stock" not in result.stdout
+    told = json.loads(tidewell("what-if", app, "--json", "--data", data).stdout)
+    assert (told["calls"], told["differ"]) == (3, 1)
+    assert told["functions"]["shop:sell"]["what"] == {"log lines": 1, "result": 1, "writes": 1}
+    assert sorted((data / "store").iterdir()) == before
+    assert tidewell("replay", "--all", "--data", data).exit_code == 0
+
+
+def test_what_if_of_functions_that_do_not_compile_is_told(data: Path, tmp_path: Path) -> None:
+    result = tidewell("what-if", app_with(tmp_path, "def sell", "def se ll"), "--data", data)
+    assert result.exit_code == 1
+    assert "shop.py:" in result.stderr
