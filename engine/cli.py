@@ -21,6 +21,7 @@ from engine.fork_commands import COMMANDS as FORK_COMMANDS
 from engine.fuzz_commands import COMMANDS as FUZZ_COMMANDS
 from engine.log_commands import COMMANDS as LOG_COMMANDS
 from engine.push_commands import COMMANDS as PUSH_COMMANDS
+from engine.replay_commands import COMMANDS as REPLAY_COMMANDS
 from engine.report import Report
 from engine.server import CannotListen
 from engine.store_commands import COMMANDS as STORE_COMMANDS
@@ -108,6 +109,7 @@ for command in (
     *DATA_COMMANDS,
     *ENV_COMMANDS,
     *LOG_COMMANDS,
+    *REPLAY_COMMANDS,
     *CONFLICT_COMMANDS,
     *DEBUG_COMMANDS,
     *FUZZ_COMMANDS,

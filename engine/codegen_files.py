@@ -20,12 +20,18 @@ import trio
 from engine.app_folder import read_app_folder
 from engine.chance import Chance
 from engine.clock import Clock
+from engine.code import CodeVersion
 from engine.deployment import open_deployment
 from sandbox.analysis import Analysis
 
 
 async def describe_app(app: Path, clock: Clock, chance: Chance) -> Analysis:
-    """Return what a push of the app in `app` says of it.
+    """Return what a push of the app in `app` says of it. Raises what `compile_app` raises."""
+    return (await compile_app(app, clock, chance)).described
+
+
+async def compile_app(app: Path, clock: Clock, chance: Chance) -> CodeVersion:
+    """Return the code version that a push of the app in `app` would make.
 
     Raises:
       InvalidAppFolder, PushFailed: what a push raises, in a group if workers were at work.
@@ -39,7 +45,7 @@ async def describe_app(app: Path, clock: Clock, chance: Chance) -> Analysis:
                 pushed = await deployment.push(modules, lambda _: None)
             finally:
                 deployment.close()
-        return pushed.code.described
+        return pushed.code
 
 
 def outdated(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -294,7 +294,7 @@ class Pusher:
             await self._committer.accept(proposal).durable.wait()
 
 
-def load_active(store: Store) -> CodeVersion | None:
+def load_active(store: PrivateRows) -> CodeVersion | None:
     """Return the version that was active when the store was last closed, or None."""
     name = store.private_get(ACTIVE_KEY)
     return None if name is None else load_version(store, name.decode())
