@@ -127,7 +127,7 @@ def _headline(play: Player, recording: Recording) -> str:
     trace = recording.trace
     return (
         f"{printable(play.subject.function)} of commit {play.subject.ts}: {trace.total:,} stops, "
-        f"{recording.outcome.steps:,} steps, {trace.reads:,} documents read, {trace.writes:,} written"
+        f"{recording.outcome.steps:,} steps; documents: {trace.reads:,} read, {trace.writes:,} written"
     )
 
 

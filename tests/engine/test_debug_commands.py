@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
-import select
 import shlex
-import struct
-import subprocess
-import sys
-import termios
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
-import pyte
 import pytest
 import trio
 from click.testing import CliRunner, Result
@@ -26,6 +16,7 @@ from engine.cli import main
 
 from .deployed import call, deployed
 from .lost_likes import POSTS, Story, lose_likes
+from .terminal import Terminal
 
 MORE = """
 @mutation
@@ -47,8 +38,6 @@ def hostile(ctx) -> str:
     ctx.db.insert("names", {"name": name})
     return name
 """
-ROWS, COLUMNS = 30, 120
-PATIENCE_S = 30.0
 
 
 @attrs.frozen
@@ -178,72 +167,18 @@ def test_what_cannot_be_done_is_told_in_one_line(here: Told, line: str, problem:
 # ---- in a terminal -------------------------------------------------------------------------
 
 
-@attrs.define
-class Terminal:
-    """A real pty with an emulated screen behind it."""
-
-    process: subprocess.Popen[bytes]
-    master: int
-    screen: pyte.Screen
-    stream: pyte.ByteStream
-
-    @classmethod
-    def start(cls, *arguments: str) -> Terminal:
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "engine", *arguments],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": ""},
-        )
-        os.close(slave)
-        screen = pyte.Screen(COLUMNS, ROWS)
-        return cls(process, master, screen, pyte.ByteStream(screen))
-
-    def until(self, holds: Callable[[str], bool]) -> str:
-        """Read until the screen is as it should be, and return it."""
-        while not holds(text := "\n".join(self.screen.display)):
-            assert select.select([self.master], [], [], PATIENCE_S)[0], text
-            data = os.read(self.master, 65_536)
-            if b"\x1b[6n" in data:  # where is the cursor?
-                os.write(self.master, b"\x1b[1;1R")
-            self.stream.feed(data)
-        return text
-
-    def press(self, keys: str, shows: str) -> str:
-        os.write(self.master, keys.encode())
-        return self.until(lambda text: shows in text)
-
-    def end(self) -> int:
-        """Read to the end, and return the status of the process."""
-        try:
-            while os.read(self.master, 65_536):
-                pass
-        except OSError:  # how a pty says that nobody is on the other side
-            pass
-        os.close(self.master)
-        return self.process.wait(PATIENCE_S)
-
-
 def test_a_person_steps_forwards_and_backwards_in_a_terminal(here: Told) -> None:
-    terminal = Terminal.start("debug", str(here.story.likes[0]), "--data", "data")
-    try:
-        screen = terminal.until(lambda text: "stop 1 of 7" in text and "log, the latest first" in text)
+    with Terminal.running("debug", str(here.story.likes[0]), "--data", "data") as terminal:
+        screen = terminal.until("stop 1 of 7", "log, the latest first")
         assert "▶  10  def like(ctx, post_id" in screen
         screen = terminal.press("sss", "stop 4 of 7")
         assert "likes = 1" in screen
         assert "▶  13      ctx.db.patch" in screen
         screen = terminal.press("S", "stop 3 of 7")
         assert "likes = 1" not in screen
-        screen = terminal.press("wposts\rc", "stop 4 of 7")
+        terminal.press("wposts\rc", "stop 4 of 7")
         screen = terminal.press("s", "stop 5 of 7")
         assert "wrote posts" in screen
         terminal.press("?", "on to the next break")
         terminal.press("q", "variables of like")
-        os.write(terminal.master, b"q")
-        assert terminal.end() == 0
-    finally:
-        terminal.process.kill()
-        terminal.process.wait()
+        assert terminal.leave("q") == 0
