@@ -17,12 +17,13 @@ from engine.backend import ABSENT, ActionOutcome, BackendFault, Call, Failure, M
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
+from engine.failures import unknown_function
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
 from engine.query_lanes import NOT_READY
 from engine.runner import Lost, OnExecution, OnSyscall, Runner
 from sandbox import frames
 from tidewell.errors import InvalidValue
-from tidewell.values import object_of, pack, unpack
+from tidewell.values import Value, object_of, pack, unpack
 
 ACTIONS_MAX: Final = 64  # running at once, function-semantics 19.3
 DEPTH_MAX: Final = 8  # actions that call actions, function-semantics 19.2
@@ -31,6 +32,7 @@ CPU_S: Final = 60.0  # a backstop; fuel ends honest loops first
 
 RunQuery = Callable[[Call], Awaitable[QueryOutcome]]
 RunMutation = Callable[[Call], Awaitable[MutationOutcome]]
+OnPiece = Callable[[dict[str, Value]], Awaitable[bool]]
 
 
 @attrs.define(eq=False)
@@ -45,9 +47,16 @@ class Actions:
     _environment: Callable[[], Mapping[str, str]]
     _slots: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(ACTIONS_MAX), init=False)
 
-    async def act(self, call: Call, depth: int = 1) -> ActionOutcome:
-        """Run an action to its end. Cancelling the caller ends the action's worker."""
+    async def act(self, call: Call, depth: int = 1, stream: OnPiece | None = None) -> ActionOutcome:
+        """Run an action to its end. Cancelling the caller ends the action's worker.
+
+        Args:
+          stream: takes the pieces of an HTTP action's answer; False when nobody wants them any more.
+        """
         code = self._code()
+        spec = None if code is None else code.functions.get(call.path)
+        if spec is not None and spec.is_http and call.origin != "request":
+            return _failed(unknown_function(call.path))
         if code is None:
             return _failed(Failure(NOT_READY.format(path=call.path) + "\n", kind="InvalidFunctionCall"))
         if depth > DEPTH_MAX:
@@ -58,6 +67,8 @@ class Actions:
         execution = self._chance.token(16).hex()
 
         async def answer(syscall: frames.Syscall) -> frames.SyscallReply:
+            if syscall.operation == "stream":
+                return await self._stream(syscall, stream)
             return await self._answer(syscall, call, execution, depth)
 
         started = self._clock.monotonic()
@@ -89,6 +100,18 @@ class Actions:
         )
         return await self._runner.run(
             code, [frame], begin_ts=0, cpu_s=CPU_S, wall_s=WALL_S, on_syscall=answer
+        )
+
+    async def _stream(self, syscall: frames.Syscall, stream: OnPiece | None) -> frames.SyscallReply:
+        try:
+            piece = unpack(syscall.args)
+        except InvalidValue as error:
+            raise frames.ProtocolViolation(f"a piece of a stream: {error}") from None
+        if stream is None or type(piece) is not dict:
+            raise frames.ProtocolViolation("a stream of what is no HTTP action")
+        is_wanted = await stream(piece)
+        return frames.SyscallReply(
+            number=syscall.number, ok=is_wanted, value=pack(None), now_ms=self._clock.now_ms()
         )
 
     async def _answer(

@@ -23,7 +23,7 @@ import attrs
 
 from tidewell.values import Value
 
-Origin = Literal["socket", "http", "internal", "cli"]
+Origin = Literal["socket", "http", "internal", "cli", "request"]  # the last is of HTTP actions
 Kind = Literal["query", "mutation", "action"]
 
 

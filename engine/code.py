@@ -19,6 +19,7 @@ from engine.auth_config import FILE as AUTH_FILE
 from engine.auth_config import Provider, read_providers
 from sandbox.analysis import Analysis, FunctionSpec, decode_analysis
 from sandbox.frames import Load, Module
+from tidewell.routes import RouteTable
 
 CODE_BYTES_MAX: Final = 8 * 2**20  # function-semantics 19.1, code per deployment
 MODULE_BYTES_MAX: Final = 256 * 2**10  # sandbox-threat-model 4, compile step
@@ -35,6 +36,7 @@ class CodeVersion:
     functions: Mapping[str, FunctionSpec]  # by canonical path
     auth: bytes = b""  # the token providers as pushed
     providers: tuple[Provider, ...] = ()
+    routes: RouteTable[str] = attrs.field(factory=RouteTable, eq=False)  # to paths of HTTP actions
 
     def load_frame(self) -> Load:
         return Load(
@@ -95,6 +97,7 @@ def make_version(
         functions={spec.path: spec for spec in described.functions},
         auth=auth,
         providers=read_providers(auth),
+        routes=described.read_routes(),
     )
 
 

@@ -110,6 +110,8 @@ class _Node:
 def _api(analysis: Analysis) -> str:
     trees = {"public": _Node(), "internal": _Node()}
     for spec in analysis.functions:
+        if spec.is_http:
+            continue
         parts = [*spec.module.split("/"), spec.name]
         trees[spec.visibility].at(parts).function = _reference(spec, len(parts))
     api = f"\nexport declare const api: {trees['public'].text(0)};\n"

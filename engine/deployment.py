@@ -24,7 +24,7 @@ from typing import Final
 import attrs
 import trio
 
-from engine.actions import ACTIONS_MAX, Actions
+from engine.actions import ACTIONS_MAX, Actions, OnPiece
 from engine.actions import DEPTH_MAX as ACTION_DEPTH_MAX
 from engine.attempts import Attempts
 from engine.auth_config import Provider
@@ -115,6 +115,10 @@ class Deployment:
 
     async def act(self, call: Call) -> ActionOutcome:
         return await self._actions.act(call)
+
+    async def answer(self, call: Call, stream: OnPiece) -> ActionOutcome:
+        """Run an HTTP action on the request in `call`; `stream` takes the pieces of its answer."""
+        return await self._actions.act(call, stream=stream)
 
     def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> QueryWatch:
         return self.queries.watch(call, journal, doorbell)

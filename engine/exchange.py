@@ -6,7 +6,8 @@ Header names are lower-case bytes, as h11 gives and takes them.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 import attrs
@@ -35,12 +36,13 @@ class Request:
                 return value.decode("latin-1")
         return None
 
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return the parameters of the query, in order."""
+        return parse_qsl(self.query, keep_blank_values=True)
+
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter."""
-        for key, value in parse_qsl(self.query, keep_blank_values=True):
-            if key == name:
-                return value
-        return None
+        return next((value for key, value in self.parameters() if key == name), None)
 
 
 @attrs.frozen
@@ -49,6 +51,29 @@ class Response:
     body: bytes = b""
     content_type: bytes = JSON
     headers: Headers = attrs.field(factory=list)
+
+
+class Sink(Protocol):
+    """Where an answer goes that is made while it is sent."""
+
+    async def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Send the head; with a length unless it is not known yet."""
+
+    async def write(self, data: bytes) -> None: ...
+
+
+@attrs.frozen
+class Streamed:
+    """An answer that is made while it is sent.
+
+    `produce` begins the sink and writes to it, or returns a response and leaves it alone; it
+    may raise `Refused` before it begins. What it raises afterwards cuts the answer off.
+    """
+
+    produce: Callable[[Sink], Awaitable[Response | None]]
+
+
+Answer = Response | Streamed
 
 
 @attrs.frozen

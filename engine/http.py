@@ -22,7 +22,7 @@ import trio
 
 from engine.clients import Client, read_client, read_version
 from engine.clock import Clock
-from engine.exchange import Headers, Refused, Request, Response, Upgrade
+from engine.exchange import Answer, Headers, Refused, Request, Response, Streamed, Upgrade
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ BODY_S_MAX: Final = 60.0
 ANSWER_S_MAX: Final = 60.0
 LINGER_S_MAX: Final = 2.0
 LINGER_BYTES_MAX: Final = 4 * BODY_BYTES_MAX
+_BODILESS: Final = (204, 304)
 
 
 @attrs.define
@@ -57,11 +58,12 @@ class ByteBudget:
 class HttpContext:
     """What every connection of a server shares."""
 
-    respond: Callable[[Request], Awaitable[Response]]
+    respond: Callable[[Request], Awaitable[Answer]]
     budget: ByteBudget
     clock: Clock
     is_stopping: Callable[[], bool]
     idle: set[trio.CancelScope]  # one for each connection between two requests; may be cancelled
+    body_bytes_max: Callable[[str], int] = lambda _: BODY_BYTES_MAX  # by path
 
 
 async def serve_requests(stream: trio.abc.Stream, context: HttpContext) -> Upgrade | None:
@@ -132,7 +134,7 @@ class _HttpConnection:
                 self._context.idle.discard(idle)
         raise _Ended
 
-    async def _read_body(self) -> bytes:
+    async def _read_body(self, bytes_max: int) -> bytes:
         """Return the whole body. Raises `Refused`."""
         chunks = bytearray()
         try:
@@ -143,8 +145,8 @@ class _HttpConnection:
                         return bytes(chunks)
                     if not isinstance(event, h11.Data):
                         raise _Ended
-                    if len(chunks) + len(event.data) > BODY_BYTES_MAX:
-                        raise _too_large()
+                    if len(chunks) + len(event.data) > bytes_max:
+                        raise _too_large(bytes_max)
                     if not self._context.budget.take(len(event.data)):
                         raise Refused(503, "TooManyConcurrentRequests", "too many large requests at once")
                     self._held_bytes += len(event.data)
@@ -175,37 +177,67 @@ class _HttpConnection:
     async def _answer_one(self, head: h11.Request) -> None:
         try:
             try:
-                _check_announced_length(head)
-                body = await self._read_body()
                 path, query = _target(head)
+                bytes_max = self._context.body_bytes_max(path)
+                _check_announced_length(head, bytes_max)
+                body = await self._read_body(bytes_max)
                 request = Request(head.method.decode("ascii"), path, query, list(head.headers), body)
-                response = await self._context.respond(request)
+                answer = await self._context.respond(request)
             except Refused as refused:
-                response = refused.response()
-            await self._send(response, is_head=head.method == b"HEAD")
+                answer = refused.response()
+            is_head = head.method == b"HEAD"
+            if isinstance(answer, Streamed):
+                await self._stream_answer(answer, is_head=is_head)
+            else:
+                await self._send(answer, is_head=is_head)
         finally:
             self._context.budget.give_back(self._held_bytes)
             self._held_bytes = 0
+
+    async def _stream_answer(self, answer: Streamed, *, is_head: bool) -> None:
+        sink = _Sink(self, is_head)
+        try:
+            response = await answer.produce(sink)
+        except Refused as refused:
+            if sink.has_begun:
+                raise _Ended from None
+            response = refused.response()
+        if response is None:
+            await sink.end()
+        elif sink.has_begun:
+            raise _Ended  # half an answer, and the client has to notice
+        else:
+            await self._send(response, is_head=is_head)
+
+    async def send_event(self, event: h11.Event) -> None:
+        with trio.fail_after(ANSWER_S_MAX):
+            await self._stream.send_all(self._h11.send(event) or b"")
 
     async def _refuse(self, refused: Refused) -> None:
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send(refused.response(), is_head=False)
 
     async def _send(self, response: Response, *, is_head: bool) -> None:
-        headers: Headers = [*response.headers, (b"date", self._date())]
-        if response.status != 304:
-            headers.append((b"content-type", response.content_type))
+        headers: Headers = [*response.headers]
+        if response.status not in _BODILESS:
+            if response.content_type:
+                headers.append((b"content-type", response.content_type))
             headers.append((b"content-length", str(len(response.body)).encode()))
-        if self._context.is_stopping() or self._h11.their_state is not h11.DONE:
-            # Half a request is left on the line, or the server is about to go.
-            headers.append((b"connection", b"close"))
+        headers += self.own_headers()
         start = h11.Response(status_code=response.status, headers=headers)
         data = self._h11.send(start) or b""
-        if response.body and not is_head and response.status != 304:
+        if response.body and not is_head and response.status not in _BODILESS:
             data += self._h11.send(h11.Data(data=response.body)) or b""
         data += self._h11.send(h11.EndOfMessage()) or b""
         with trio.fail_after(ANSWER_S_MAX):
             await self._stream.send_all(data)
+
+    def own_headers(self) -> Headers:
+        headers: Headers = [(b"date", self._date())]
+        if self._context.is_stopping() or self._h11.their_state is not h11.DONE:
+            # Half a request is left on the line, or the server is about to go.
+            headers.append((b"connection", b"close"))
+        return headers
 
     def _date(self) -> bytes:
         return formatdate(self._context.clock.now_ns() / 1e9, usegmt=True).encode()
@@ -235,6 +267,30 @@ class _HttpConnection:
         writer = h11.Connection(h11.CLIENT)
         data = writer.send(h11.Request(method=b"GET", target=head.target, headers=list(head.headers)))
         return Upgrade(client, data or b"", self._h11.trailing_data[0])
+
+
+@attrs.define(eq=False)
+class _Sink:
+    """Sends an answer while it is made. HEAD is answered by the head alone."""
+
+    _connection: _HttpConnection
+    _is_head: bool
+    has_begun: bool = attrs.field(default=False, init=False)
+
+    async def begin(self, status: int, headers: Headers, length: int | None = None) -> None:
+        assert not self.has_begun
+        self.has_begun = True
+        headers = [*headers, *self._connection.own_headers()]
+        if length is not None:
+            headers.append((b"content-length", str(length).encode()))
+        await self._connection.send_event(h11.Response(status_code=status, headers=headers))
+
+    async def write(self, data: bytes) -> None:
+        if data and not self._is_head:
+            await self._connection.send_event(h11.Data(data=data))
+
+    async def end(self) -> None:
+        await self._connection.send_event(h11.EndOfMessage())
 
 
 def _asks_for_socket(head: h11.Request) -> bool:
@@ -282,12 +338,12 @@ def _target(head: h11.Request) -> tuple[str, str]:
     return path, query
 
 
-def _check_announced_length(head: h11.Request) -> None:
+def _check_announced_length(head: h11.Request, bytes_max: int) -> None:
     """Refuse a body that is too long before it is sent. Raises `Refused`."""
     for name, value in head.headers:
-        if name == b"content-length" and int(value) > BODY_BYTES_MAX:
-            raise _too_large()
+        if name == b"content-length" and int(value) > bytes_max:
+            raise _too_large(bytes_max)
 
 
-def _too_large() -> Refused:
-    return Refused(413, "PayloadTooLarge", f"a request body may have {BODY_BYTES_MAX} bytes")
+def _too_large(bytes_max: int) -> Refused:
+    return Refused(413, "PayloadTooLarge", f"a request body may have {bytes_max} bytes")

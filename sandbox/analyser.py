@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sandbox.analysis import INDEX_USES_MAX, Analysis, FunctionSpec
+from sandbox.analysis import INDEX_USES_MAX, Analysis, FunctionSpec, HttpRoute
 from sandbox.classes import TypedDictBase, fields_of, install, is_guest_class
 from sandbox.compiler import FILENAME_PREFIX, CompiledModule
 from sandbox.faults import Terminated
 from sandbox.frames import SourceError
 from sandbox.guest import GuestRuntime
+from sandbox.http_actions import GuestRouter, HttpDeclared
 from sandbox.index_uses import index_uses
 from sandbox.loader import App, ImportCycle, LoadError, Modules, describe_app
 from sandbox.sdk import Declared, GuestSchema, Members, meaning
@@ -23,7 +24,7 @@ from sandbox.traces import describe
 from tidewell.annotations import to_validator
 from tidewell.refs import canonical_path, wire_name
 from tidewell.schema import to_json as schema_to_json
-from tidewell.signatures import UNSET, Parameter, read_returns, read_signature
+from tidewell.signatures import UNSET, Parameter, Signature, read_returns, read_signature
 from tidewell.validator_json import to_json
 from tidewell.validators import InvalidValidator, ObjectValidator, Validator, optional
 
@@ -44,6 +45,7 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     modules = Modules(app, runtime, sdk)
     use(modules)
     functions: list[FunctionSpec] = []
+    answering: dict[int, str] = {}  # HTTP actions by identity, and their paths
     schema: Any = None
     errors: list[SourceError] = []
     cycles: set[frozenset[str]] = set()
@@ -65,7 +67,10 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
             continue
         for handler_name, declared in _declared_in(compiled, namespace):
             try:
-                functions.append(_spec(handler_name, declared, compiled, annotations))
+                spec = _spec(handler_name, declared, compiled, annotations)
+                functions.append(spec)
+                if spec.is_http:
+                    answering[id(declared)] = spec.path
             except InvalidValidator as error:
                 errors.append(_source_error(compiled, _line_of(declared, compiled), scrub(str(error))))
         if name == "schema" and "schema" in namespace:
@@ -76,14 +81,42 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
                 errors.append(_source_error(compiled, 0, "the variable schema must be Schema(...)"))
     if errors:
         raise LoadError(_distinct(errors))
+    routes = _routes(app, modules, answering)
     functions.sort(key=lambda spec: spec.path)
     uses = [use for compiled in app.modules.values() for use in index_uses(compiled)]
     notes = []
     if "schema" in app.modules and schema is None:
         notes.append("schema.py has no variable named schema, so documents are not checked")
     return describe_app(
-        app, Analysis(functions=functions, schema=schema, index_uses=uses[:INDEX_USES_MAX], notes=notes)
+        app,
+        Analysis(
+            functions=functions,
+            schema=schema,
+            index_uses=uses[:INDEX_USES_MAX],
+            notes=notes,
+            routes=routes,
+        ),
     )
+
+
+def _routes(app: App, modules: Modules, answering: dict[int, str]) -> list[HttpRoute]:
+    """Return the routes of the variable `router` of http.py."""
+    compiled = app.modules.get("http")
+    router = None if compiled is None else modules.namespace("http").get("router")
+    if compiled is None or router is None:
+        return []
+    if not isinstance(router, GuestRouter):
+        raise LoadError([_source_error(compiled, 0, "the variable router must be Router()")])
+    routes = []
+    for route, handler in router._routes:
+        function = answering.get(id(handler))
+        if function is None:
+            problem = f"the handler of {route} must be a function at the top level of a module"
+            raise LoadError([_source_error(compiled, 0, problem)])
+        routes.append(
+            HttpRoute(path=route.path, is_prefix=route.is_prefix, method=route.method, function=function)
+        )
+    return routes
 
 
 def _distinct(errors: list[SourceError]) -> list[SourceError]:
@@ -106,9 +139,16 @@ def _spec(
 ) -> FunctionSpec:
     handler = declared._handler
     rows = annotations.get(handler.__name__, {})
-    signature = read_signature(
-        _parameters(handler, rows), None if declared._args is None else meaning(declared._args)
-    )
+    is_http = isinstance(declared, HttpDeclared)
+    if is_http:
+        own = _parameters(handler, {})
+        if len(own) != 2 or not all(parameter.is_plain for parameter in own):
+            raise InvalidValidator("an HTTP action takes ctx and request")
+        rows, signature = {}, Signature(None, {})
+    else:
+        signature = read_signature(
+            _parameters(handler, rows), None if declared._args is None else meaning(declared._args)
+        )
     returns = read_returns(
         rows.get("return", UNSET), None if declared._returns is None else meaning(declared._returns)
     )
@@ -124,6 +164,7 @@ def _spec(
         renamed=dict(signature.parameters),
         returns=None if returns is None else to_json(returns),
         retries=declared._retries,
+        is_http=is_http,
     )
     if canonical_path(spec.path) != spec.path:
         raise InvalidValidator(f"{spec.path!r} cannot be the path of a function")

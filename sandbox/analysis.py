@@ -14,6 +14,7 @@ import msgspec
 
 from tidewell.functions import RETRIES_MAX
 from tidewell.refs import canonical_path
+from tidewell.routes import InvalidRoute, RouteTable, make_route
 from tidewell.schema import Schema
 from tidewell.schema import from_json as schema_from_json
 from tidewell.validator_json import from_json as validator_from_json
@@ -44,6 +45,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     renamed: dict[str, str] = {}  # argument to parameter, where they differ
     returns: Any = None  # validator of the result; None when anything goes
     retries: int | None = None
+    is_http: bool = False  # answers requests: reached by routes alone
 
     @property
     def path(self) -> str:
@@ -71,11 +73,27 @@ class IndexUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     line: int
 
 
+class HttpRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    path: str
+    is_prefix: bool
+    method: str
+    function: str  # path of an HTTP action
+
+
 class Analysis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     functions: list[FunctionSpec]  # sorted by path
     schema: Any = None  # as `tidewell.schema.to_json` writes it; None without a schema.py
     index_uses: list[IndexUse] = []
     notes: list[str] = []  # for the developer: what is legal and probably not meant
+    routes: list[HttpRoute] = []
+
+    def read_routes(self) -> RouteTable[str]:
+        """Return the function of each route. Raises `InvalidRoute`."""
+        table: RouteTable[str] = RouteTable()
+        for route in self.routes:
+            path, prefix = (None, route.path) if route.is_prefix else (route.path, None)
+            table.add(make_route(path, prefix, route.method), route.function)
+        return table
 
     def read_schema(self) -> Schema | None:
         return None if self.schema is None else schema_from_json(self.schema)
@@ -100,7 +118,7 @@ def decode_analysis(data: bytes) -> Analysis:
     try:
         analysis = _decoder.decode(data)
         _check(analysis)
-    except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidValidator) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidValidator, InvalidRoute) as error:
         raise InvalidAnalysis(f"malformed analysis: {error}") from None
     return analysis
 
@@ -115,8 +133,15 @@ def _check(analysis: Analysis) -> None:
         if canonical_path(spec.path) != spec.path or spec.path in paths:
             raise InvalidAnalysis(f"{spec.path!r} is no canonical path, or is there twice")
         paths.add(spec.path)
+        if spec.is_http and (spec.kind, spec.visibility, spec.args) != ("action", "internal", None):
+            raise InvalidAnalysis(f"{spec.path} is no HTTP action")
         if spec.retries is not None and not 0 <= spec.retries <= RETRIES_MAX:
             raise InvalidAnalysis(f"{spec.path}: {spec.retries} retries")
         spec.arguments_validator()
         spec.returns_validator()
+    answering = {spec.path for spec in analysis.functions if spec.is_http}
+    for route in analysis.routes:
+        if route.function not in answering:
+            raise InvalidAnalysis(f"a route to {route.function!r}, which is no HTTP action")
+    analysis.read_routes()
     analysis.read_schema()

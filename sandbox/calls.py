@@ -13,12 +13,13 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Final
 
-from sandbox.context import CONTEXTS, Arguments, Surroundings
+from sandbox.context import CONTEXTS, Arguments, HttpActionContext, Surroundings
 from sandbox.convert import refuse_wide, take_in, take_in_wide
 from sandbox.cursors import InvalidCursor
 from sandbox.execution import NESTED_DEPTH_MAX, Level
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
+from sandbox.http_actions import GuestRequest, give_back
 from sandbox.loader import App, Function, Modules
 from sandbox.log_lines import LogLines
 from sandbox.nested import NestedCalls
@@ -33,6 +34,7 @@ from tidewell.errors import (
     TidewellError,
     ValidationFailed,
 )
+from tidewell.http_actions import DIRECT_CALL
 from tidewell.validators import Scope, check
 from tidewell.values import Value, pack, unpack_trusted
 
@@ -95,6 +97,8 @@ class Calls:
             a tool of the operator, so that a plain int may stand for an int64.
         """
         function = self._find(level.path, level.kind, is_public_only=not is_internal)
+        if function.spec.is_http:
+            return self._answer_request(level, function, args)
         value = self._call(level, function, Arguments(args), coerces=is_internal)
         if level.execution.database is not None:
             level.execution.charge_bytes()
@@ -111,6 +115,8 @@ class Calls:
         """Run what a handler asked for with `ctx.run_*`, which has checked that its kind may."""
         try:
             function = self._find(path, _KINDS[operation], is_public_only=False)
+            if function.spec.is_http:
+                raise Unreached("InvalidFunctionCall", f"{path} {DIRECT_CALL}")
         except Unreached as error:
             raise FunctionError(path, str(error)) from None
         if level.kind == "action":
@@ -183,16 +189,7 @@ class Calls:
             values = self._checked_arguments(function, args, Scope(spend=self._runtime.meter.charge))
         except Unreached as error:
             raise FunctionError(function.spec.path, str(error)) from None
-        self._syscalls += 1
-        reply = self._ask_engine(
-            Syscall(
-                number=self._syscalls,
-                operation=operation,
-                path=function.spec.path,
-                args=pack(values),
-                log_lines=self._lines.drain(),
-            )
-        )
+        reply = self._syscall(operation, function.spec.path, values)
         level.execution.now_ms = self._runtime.now_ms = max(reply.now_ms, self._runtime.now_ms)
         answer = unpack_trusted(reply.value)
         if reply.ok:
@@ -200,6 +197,38 @@ class Calls:
         if "data" in answer:
             raise AppError(answer["data"])
         raise FunctionError(answer["path"], answer["message"].partition("\n")[0].removeprefix("Uncaught "))
+
+    def _syscall(self, operation: Any, path: str, args: dict[str, Value]) -> SyscallReply:
+        self._syscalls += 1
+        return self._ask_engine(
+            Syscall(
+                number=self._syscalls,
+                operation=operation,
+                path=path,
+                args=pack(args),
+                log_lines=self._lines.drain(),
+            )
+        )
+
+    # ---- for a request ---------------------------------------------------------------
+
+    def _answer_request(self, level: Level, function: Function, message: dict[str, Value]) -> Value:
+        """Run an HTTP action on the request that the engine has read."""
+        modules = Modules(self._app, self._runtime, self._sdk)
+        before = self._use_modules(modules)
+        try:
+            declared = self._declared(modules, function)
+            refused = message.get("refused")
+            context = HttpActionContext(level, self._surroundings(function), refused)
+            result = self._runtime.call(declared._handler, context, GuestRequest(self._runtime, message))
+            return give_back(result, self._runtime, lambda piece: self._send_piece(function, piece))
+        finally:
+            self._use_modules(before)
+
+    def _send_piece(self, function: Function, piece: dict[str, Value]) -> None:
+        reply = self._syscall("stream", function.spec.path, piece)
+        if not reply.ok:
+            raise FunctionError(function.spec.path, "the client has gone")
 
     # ---- one call ------------------------------------------------------------------
 
@@ -268,16 +297,20 @@ class Calls:
         return value
 
     def _enter(self, level: Level, function: Function, args: dict[str, Value], modules: Modules) -> Any:
-        declared = modules.namespace(function.module).get(function.spec.handler)
-        if not isinstance(declared, Declared):
-            # The module's body declares it depending on something that differs between calls.
-            raise Unreached("InvalidFunctionCall", f"Could not find function for '{function.spec.path}'.")
+        declared = self._declared(modules, function)
         context = CONTEXTS[level.kind](level, self._surroundings(function))
         if function.arguments is None:
             return self._runtime.call(declared._handler, context, args)
         renamed = function.spec.renamed
         keywords = {renamed.get(name, name): value for name, value in args.items()}
         return self._runtime.call(declared._handler, context, **keywords)
+
+    def _declared(self, modules: Modules, function: Function) -> Declared:
+        declared = modules.namespace(function.module).get(function.spec.handler)
+        if not isinstance(declared, Declared):
+            # The module's body declares it depending on something that differs between calls.
+            raise Unreached("InvalidFunctionCall", f"Could not find function for '{function.spec.path}'.")
+        return declared
 
     def _surroundings(self, function: Function) -> Surroundings:
         return Surroundings(

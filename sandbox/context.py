@@ -19,7 +19,7 @@ from sandbox.guest import GuestRuntime
 from sandbox.host import HostObject
 from sandbox.limits import DEFAULTS
 from sandbox.sdk import path_named
-from tidewell.errors import InvalidValue
+from tidewell.errors import InvalidValue, TidewellError
 from tidewell.ranges import IndexRange
 from tidewell.values import Value, normalize
 
@@ -306,6 +306,38 @@ class MutationContext(Context):
 class ActionContext(Context):
     __slots__ = ()
     _exposed_ = Context._exposed_
+
+
+class RefusedAuth(HostObject):
+    """`ctx.auth` of a request whose token does not count. The handler runs; asking who calls fails."""
+
+    __slots__ = ("_problem",)
+    _exposed_ = frozenset({"get_user_identity"})
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    def get_user_identity(self) -> NoReturn:
+        raise TokenNotAccepted(f"the token of this request was refused: {self._problem}")
+
+
+class TokenNotAccepted(TidewellError):
+    """An HTTP action asked who calls, and the caller's token is not one to go by."""
+
+    code = "Unauthenticated"
+
+
+class HttpActionContext(ActionContext):
+    __slots__ = ("_refused",)
+    _exposed_ = Context._exposed_
+
+    def __init__(self, level: Level, surroundings: Surroundings, refused: Any) -> None:
+        super().__init__(level, surroundings)
+        self._refused = refused
+
+    @property
+    def auth(self) -> Any:
+        return Auth(self._level.execution) if self._refused is None else RefusedAuth(str(self._refused))
 
 
 CONTEXTS: Final[dict[str, type[Context]]] = {

@@ -23,7 +23,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from sandbox import limits
+from sandbox import http_actions, limits
 from sandbox.analyser import analyse
 from sandbox.analysis import encode_analysis
 from sandbox.calls import AskEngine, Calls, Unreached
@@ -78,7 +78,7 @@ class Executor:
     def __init__(self, open_database: OpenDatabase, *, cursor_key: bytes) -> None:
         self._open_database = open_database
         self._cursors = CursorCodec(cursor_key)
-        self._sdk = build_module()
+        self._sdk = build_module(http_actions.MEMBERS)
         self._modules: Modules | None = None  # of the call, or the nested call, that is running
         self._runtime = GuestRuntime(import_hook=self._find_module, extra_bases=EXCEPTIONS)
         self._code = ""
@@ -192,7 +192,7 @@ class Executor:
             )
             level = Level(execution, call.kind, call.path, runtime.chance, in_force)
             with nullcontext() if recorder is None else recorder.running():
-                value = calls.run_top(level, _arguments_of(call), is_internal=call.internal)
+                value = calls.run_top(level, _arguments_of(call, app), is_internal=call.internal)
             journal = execution.journal.text
             if runtime.ended is not None:
                 raise Terminated(runtime.ended.kind, runtime.ended.message)
@@ -302,11 +302,15 @@ class _Failure:
     data: bytes | None
 
 
-def _arguments_of(call: Call) -> dict[str, Value]:
+def _arguments_of(call: Call, app: App) -> dict[str, Value]:
     """Return the arguments of a call. Raises `Unreached` when they are too large."""
     args: dict[str, Value] = unpack_trusted(call.args)
-    if len(call.args) > VALUE_BYTES_MAX // PACKING_MAX and size_bytes(args) > VALUE_BYTES_MAX:
-        raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {VALUE_BYTES_MAX} bytes")
+    if len(call.args) > VALUE_BYTES_MAX // PACKING_MAX:
+        function = app.functions.get(call.path)
+        is_http = function is not None and function.spec.is_http
+        bytes_max = http_actions.MESSAGE_BYTES_MAX if is_http else VALUE_BYTES_MAX
+        if size_bytes(args) > bytes_max:
+            raise Unreached("TooLargeValue", f"TooLargeValue: args is larger than {bytes_max} bytes")
     return args
 
 

@@ -218,7 +218,8 @@ class Refused(_Frame, tag="refused"):
 
 class Syscall(_Frame, tag="syscall"):
     number: Count  # counts up within the call, from 1
-    operation: Literal["run_query", "run_mutation", "run_action"]
+    # "stream" is a piece of an HTTP action's answer: its head, then bytes (`sandbox/http_actions.py`).
+    operation: Literal["run_query", "run_mutation", "run_action", "stream"]
     path: Name
     args: Packed
     log_lines: LogLines = []  # printed since the last frame, so that a long action's log is live

@@ -306,8 +306,9 @@ def _make_int64(value: Any = 0) -> Int64:
     return Int64(value)
 
 
-def build_module() -> Members:
-    """Return the module `tidewell` of guests. It holds no state, so one serves a whole worker."""
+def build_module(more: Mapping[str, Any] | None = None) -> Members:
+    """Return the module `tidewell` of guests, with `more` names in it. It holds no state, so one serves
+    a whole worker."""
     builders: dict[str, Any] = {name: Builder(getattr(v, name)) for name in sorted(_BUILDERS)}
     builders["literal"] = LiteralBuilder()
     decorators: dict[str, Any] = {}
@@ -319,6 +320,7 @@ def build_module() -> Members:
         "tidewell",
         {
             **decorators,
+            **(more or {}),
             "AppError": AppError,
             "FunctionError": FunctionError,
             "Id": Face("Id", str, annotation=tidewell.Id),

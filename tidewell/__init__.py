@@ -19,6 +19,7 @@ from tidewell.functions import (
     mutation,
     query,
 )
+from tidewell.http_actions import Response, Router, http_action
 from tidewell.refs import api, internal
 from tidewell.schema import Schema, table
 from tidewell.values import MISSING, Int64
@@ -30,9 +31,12 @@ __all__ = [
     "Id",
     "Int64",
     "PaginationOpts",
+    "Response",
+    "Router",
     "Schema",
     "action",
     "api",
+    "http_action",
     "internal",
     "internal_action",
     "internal_mutation",
@@ -43,12 +47,7 @@ __all__ = [
     "v",
 ]
 
-NOT_YET = {
-    "Crons": "scheduled functions",
-    "Response": "HTTP actions",
-    "Router": "HTTP actions",
-    "http_action": "HTTP actions",
-}
+NOT_YET = {"Crons": "scheduled functions"}
 
 
 def __getattr__(name: str) -> Any:
