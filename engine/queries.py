@@ -51,6 +51,7 @@ from tidewell.values import pack
 
 CACHE_BYTES_MAX: Final = 100 * 2**20  # function-semantics 14.1, Q10
 CLOCK_READ_EXPIRY_S: Final = 17.0  # Q7
+LOST_RETRY_S: Final = 5.0  # a query that costs its worker again costs one each time
 
 RunQuery = Callable[[Call, QueryKey, Timestamp], Awaitable[QueryRun]]
 _Place = tuple[Entry, bytes]  # where a watch looks for its outcome, and for whom
@@ -305,7 +306,11 @@ class Queries:
             self._registry.add(entry, run)
             if run.bucket_ends_ms is not None and outcome.failure is None:
                 left_s = (run.bucket_ends_ms - self._clock.now_ms()) / 1000
-                self._alarms.set(trio.current_time() + left_s, partial(self._end_of_bucket, entry, run))
+                self._alarms.set(trio.current_time() + left_s, partial(self._end_in_time, entry, run))
+        else:
+            # Its worker died before it could say what it had read, so no commit can end this outcome.
+            entry.expires_at = self._clock.monotonic()
+            self._alarms.set(trio.current_time() + LOST_RETRY_S, partial(self._end_in_time, entry, run))
 
     def _overtaken(self, run: QueryRun) -> Ended | None:
         """Return the end that the first durable commit after the snapshot made of the outcome, if any did."""
@@ -350,7 +355,7 @@ class Queries:
         elif rings:
             self._doorbells.ring(entry)
 
-    def _end_of_bucket(self, entry: Entry, run: QueryRun) -> None:
+    def _end_in_time(self, entry: Entry, run: QueryRun) -> None:
         if entry.run is run and entry.is_current:
             self._end(entry, Ended("time", self._head()))
 

@@ -6,22 +6,19 @@ calls time stands still, so the order of everything is that of the calls and of 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import attrs
-import trio
 
 from engine.testing.faults import NO_FAULTS, Faults
-from engine.testing.loop import run
 from engine.testing.server import App, Caller, Line, TestServer
 from engine.testing.stepping import Running, Transaction
 from engine.testing.subscription import WITHIN_S, TestSubscription
+from engine.testing.turns import Turns
 from sandbox.analysis import FunctionSpec
 from sandbox.database import DatabaseReader
 from tidewell.values import Value
@@ -30,52 +27,10 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False)
-class _Loop:
-    """A trio loop that takes turns with the thread that asks it."""
-
-    _seed: int
-    _asked: SimpleQueue[Callable[[], Awaitable[Any]] | None] = attrs.field(factory=SimpleQueue)
-    _said: SimpleQueue[tuple[Any, BaseException | None]] = attrs.field(factory=SimpleQueue)
-    _thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="tidewell test server", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        assert self._thread is not None
-        self._asked.put(None)
-        self._thread.join()
-
-    def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
-        self._asked.put(call)
-        value, error = self._said.get()
-        if error is not None:
-            raise error
-        result: T = value
-        return result
-
-    def _run(self) -> None:
-        try:
-            run(self._serve, seed=self._seed)
-        except BaseException as error:  # the one who asks next is told why nobody answers
-            self._said.put((None, error))
-
-    async def _serve(self) -> None:
-        while (call := self._asked.get()) is not None:  # the loop stands still here, as it should
-            try:
-                self._said.put((await call(), None))
-            except trio.Cancelled:  # by the engine, in its fall; leaving the server tells of what
-                self._said.put((None, RuntimeError("the engine fell over in the middle of this call")))
-            except Exception as error:
-                self._said.put((None, error))
-
-
-@attrs.define(eq=False)
 class BlockingRunning:
     """`Running` without async."""
 
-    _run: _Loop
+    _run: Turns
     _inner: Running
 
     @property
@@ -100,7 +55,7 @@ class BlockingRunning:
 class BlockingTestSubscription:
     """`TestSubscription` without async."""
 
-    _run: _Loop
+    _run: Turns
     _inner: TestSubscription
 
     def __iter__(self) -> Iterator[Value]:
@@ -118,7 +73,7 @@ class BlockingTestSubscription:
 class BlockingCaller:
     """`Caller` without async."""
 
-    _run: _Loop
+    _run: Turns
     _caller: Caller
 
     def query(self, function: object, args: Mapping[str, Any] | None = None) -> Value:
@@ -159,7 +114,7 @@ class BlockingTestServer(BlockingCaller):
         self, app: App, *, seed: int = 0, faults: Faults = NO_FAULTS, folder: Path | None = None
     ) -> None:
         self._server = TestServer(app, seed=seed, faults=faults, folder=folder)
-        super().__init__(_Loop(seed), self._server)
+        super().__init__(Turns(seed), self._server)
         self.seed = seed
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ import attrs
 
 from sandbox.executor import Executor
 from sandbox.frames import Load, Loaded, LoadFailed, Ran, Refused, Run, Syscall, SyscallReply
-from sandbox.transaction import OpenDatabase, PlacedDatabase
+from sandbox.transaction import OpenDatabase, OpenedDatabase
 
 KEPT_MAX: Final = 64  # executors, the oldest go first
 
@@ -35,7 +35,7 @@ class _Rebound:
 
     open: OpenDatabase
 
-    def __call__(self, begin_ts: int, txn_id: int, overlay: list[bytes]) -> PlacedDatabase:
+    def __call__(self, begin_ts: int, txn_id: int, overlay: list[bytes]) -> OpenedDatabase:
         return self.open(begin_ts, txn_id, overlay)
 
 

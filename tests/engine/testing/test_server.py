@@ -60,6 +60,17 @@ def test_subscriptions_see_each_change_and_time_costs_nothing(server: BlockingTe
         assert next(left) == 0
 
 
+def test_a_subscription_outlives_the_death_of_its_worker(server: BlockingTestServer) -> None:
+    """It used to show the error for ever: no commit could end an outcome that had not said what it read."""
+    stocked(server, 2)
+    with server.subscribe("shop:left", TEA) as left:
+        server.lose_worker("shop:left")
+        with pytest.raises(FunctionError, match="worker"):
+            next(left)
+        server.mutation("shop:take", TEA)
+        assert next(left) == 1
+
+
 def test_callers_are_people_and_admins(server: BlockingTestServer) -> None:
     server.as_user("ada").mutation("shop:stock", {"name": "tea", "count": 1})
     assert server.read(lambda db: [item["by"] for item in db.query("items")]) == ["ada"]
