@@ -21,6 +21,7 @@ A map, from what decides to what a person touches:
       failures, clients, id_ranges, pacing, held
     connection                                a WebSocket that carries out what its session commands
     exchange, http, http_api, site            HTTP, the API and pages
+    http_actions                              requests that the app's own functions answer
     server                                    one port for all of it
     auth, auth_config, user_tokens, claims,   who a caller is
       jwks, key_cache, outgoing
@@ -33,7 +34,7 @@ A map, from what decides to what a person touches:
     log_commands, conflict_commands,          commands on it
       why_commands, fork_commands,
       debug_commands
-    dev, report, run                          serving an app while it is written; calling it
+    dev, serve, hosting, report, run          serving an app, while it is written and for good; calling it
     codegen, codegen_files, codegen_types     types for front ends
     testing/                                  the engine in the process of a test, in virtual time
 """

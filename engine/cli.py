@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import attrs
 import click
 import trio
 from rich.console import Console
@@ -19,18 +21,18 @@ from engine.dev import DevOptions, run_dev
 from engine.env_commands import COMMANDS as ENV_COMMANDS
 from engine.fork_commands import COMMANDS as FORK_COMMANDS
 from engine.fuzz_commands import COMMANDS as FUZZ_COMMANDS
+from engine.hosting_options import hosting_options, read_hosting
 from engine.log_commands import COMMANDS as LOG_COMMANDS
 from engine.push_commands import COMMANDS as PUSH_COMMANDS
 from engine.replay_commands import COMMANDS as REPLAY_COMMANDS
 from engine.report import Report
+from engine.serve import ServeOptions, run_serve
 from engine.server import CannotListen
 from engine.store_commands import COMMANDS as STORE_COMMANDS
 from engine.why_commands import COMMANDS as WHY_COMMANDS
 from sandbox.doctor import examine
 from sandbox.pool import PoolFailed
 from storage import StoreError
-
-DEFAULT_PORT = 3210  # where a front end configured for a local Convex deployment looks
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,14 +46,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("app", type=click.Path(path_type=Path), default=Path("functions"))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=DEFAULT_PORT,
-    show_default=True,
-    help="0 takes a free one.",
-)
+@hosting_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder.  [default: .tidewell beside APP]")
 @click.option(
     "--page", type=click.Path(path_type=Path), help="Static files for /.  [default: page beside APP, if any]"
@@ -59,23 +54,59 @@ def main() -> None:
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show every query that runs, also those that log nothing."
 )
-def dev(app: Path, host: str, port: int, data: Path | None, page: Path | None, verbose: bool) -> None:
+def dev(app: Path, data: Path | None, page: Path | None, verbose: bool, **hosting: Any) -> None:
     """Serve the functions in APP, push again on every save, and show their logs."""
     beside = app.resolve().parent
     options = DevOptions(
         app=app,
         data=data if data is not None else beside / ".tidewell",
-        host=host,
-        port=port,
+        hosting=read_hosting(**hosting),
         page=page if page is not None else (beside / "page" if (beside / "page").is_dir() else None),
     )
-    if options.page is not None and not options.page.is_dir():
-        raise click.ClickException(f"--page {options.page} is not a folder")
+    _check_page(options.page)
     console = Console(soft_wrap=True)
     try:
         trio.run(run_dev, options, Report(console, verbose))
     except* (StoreError, CannotListen, InvalidAppFolder, PoolFailed) as errors:
         raise click.ClickException(str(_first(errors))) from None
+
+
+@main.command()
+@hosting_options
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Data folder of the deployment; made if need be.",
+)
+@click.option("--page", type=click.Path(path_type=Path), help="Static files for /.")
+@click.option("--origin", help="URL at which clients reach it, such as that of a proxy with TLS.")
+@click.option("--site-origin", help="The same for the HTTP actions.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every query that runs, also those that say nothing.")
+def serve(
+    data: Path,
+    page: Path | None,
+    origin: str | None,
+    site_origin: str | None,
+    verbose: bool,
+    **hosting: Any,
+) -> None:
+    """Serve the deployment in a data folder, for production.
+
+    Clients are shown no error texts and no logs but a request id, under which they are printed here.
+    Functions come with `tidewell push APP --url URL --data DIR`.
+    """
+    _check_page(page)
+    where = attrs.evolve(read_hosting(**hosting), origin=origin, site_origin=site_origin)
+    try:
+        trio.run(run_serve, ServeOptions(data, where, page), Report(Console(soft_wrap=True), verbose))
+    except* (StoreError, CannotListen, PoolFailed) as errors:
+        raise click.ClickException(str(_first(errors))) from None
+
+
+def _check_page(page: Path | None) -> None:
+    if page is not None and not page.is_dir():
+        raise click.ClickException(f"--page {page} is not a folder")
 
 
 @main.command()

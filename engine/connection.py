@@ -72,6 +72,7 @@ class SocketContext:
     make_nonce: Callable[[], str]
     limits: SessionLimits = attrs.field(factory=SessionLimits)
     shared: SharedState = attrs.field(factory=SharedState)
+    message_bytes_max: int = MESSAGE_BYTES_MAX
 
 
 async def serve_socket(
@@ -92,7 +93,10 @@ async def serve_socket(
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(HANDSHAKE_S_MAX) as handshake:
                 request = await wrap_server_stream(
-                    nursery, prefixed, max_message_size=MESSAGE_BYTES_MAX, receive_buffer_size=RECEIVE_BYTES
+                    nursery,
+                    prefixed,
+                    max_message_size=context.message_bytes_max,
+                    receive_buffer_size=RECEIVE_BYTES,
                 )
                 with contextlib.suppress(ConnectionClosed):  # gone before it began
                     ws = await request.accept()

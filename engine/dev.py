@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from importlib.metadata import version
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +17,6 @@ import attrs
 import trio
 import watchfiles
 
-from engine.admin_api import AdminApi
 from engine.app_folder import (
     InvalidAppFolder,
     is_auth_file,
@@ -28,24 +25,14 @@ from engine.app_folder import (
     read_app_folder,
     read_auth,
 )
-from engine.auth import Authenticator
-from engine.backend import BackendFault, Call
 from engine.chance import SystemChance
 from engine.clock import SystemClock
 from engine.collector import spare_the_event_loop
 from engine.deployment import Deployment, open_deployment
-from engine.guest_outcomes import GuestOutcome
-from engine.key_cache import KeyCache
+from engine.hosting import Host, Hosting, Urls
 from engine.push import PushFailed
 from engine.report import Report
-from engine.runner import Lost
-from engine.server import ServerOptions, serve
-from engine.site import StaticSite
-from engine.user_tokens import UserTokens
-from sandbox import frames
-from storage import StoreError
 
-BROWSER_CLIENT: Final = Path(__file__).parent / "static" / "tidewell.js"
 DEBOUNCE_MS: Final = 100  # editors write a file in several steps; a push sees the last
 
 
@@ -53,8 +40,7 @@ DEBOUNCE_MS: Final = 100  # editors write a file in several steps; a push sees t
 class DevOptions:
     app: Path
     data: Path
-    host: str
-    port: int
+    hosting: Hosting
     page: Path | None  # static files served at /
 
 
@@ -74,66 +60,18 @@ async def _serve(options: DevOptions, report: Report, signals: AsyncIterator[int
     read_app_folder(options.app)  # a wrong folder is told before a data folder is made for it
     spare_the_event_loop()
     clock, chance = SystemClock(), SystemChance()
-
-    def on_execution(call: Call, kind: frames.Kind, ended: GuestOutcome | Lost, seconds: float) -> None:
-        report.execution(call, kind, ended, seconds)
-
-    deployment = open_deployment(options.data, clock=clock, chance=chance, on_execution=on_execution)
+    deployment = open_deployment(options.data, clock=clock, chance=chance, on_execution=report.execution)
     deployment.conflicts.on_report = report.conflict
-    files = {"/tidewell.js": BROWSER_CLIENT}
-    server_options = ServerOptions(
-        site=StaticSite(options.page, files),
-        authenticator=Authenticator(
-            deployment.admin_key, UserTokens(deployment.providers, KeyCache(clock), clock)
-        ),
-        admin=AdminApi(deployment, clock, chance).respond,
-        clock=clock,
-        chance=chance,
-        instance_name=options.app.resolve().parent.name,
-        version=version("tidewell"),
-    )
     pusher = _Pusher(deployment, options.app, report)
-    front = trio.CancelScope()  # start-up, the socket server, the watching of files
+    name = options.app.resolve().parent.name
+    host = Host(deployment, options.hosting, report, clock, chance, name, options.page)
 
-    def stop() -> None:
-        pusher.is_over.set()
-        front.cancel()
+    async def push(nursery: trio.Nursery, urls: Urls) -> None:
+        nursery.start_soon(pusher.watch)  # first: a save during the push counts
+        await pusher.push()
+        report.serving(str(options.app), urls.main, urls.site, options.data)
 
-    async with trio.open_nursery() as everything:
-        everything.start_soon(_obey, signals, stop, everything.cancel_scope.cancel, report)
-        async with trio.open_nursery() as back:
-            with front:
-                await back.start(deployment.run)
-                try:
-                    async with trio.open_nursery() as nursery:
-                        [address, *_] = await nursery.start(
-                            serve, deployment, options.host, options.port, server_options
-                        )
-                        await _name_urls(deployment, address.url)
-                        nursery.start_soon(pusher.watch)  # first: a save during the push counts
-                        await pusher.push()
-                        report.serving(options.app, address.url, options.data)
-                finally:
-                    deployment.close()
-        everything.cancel_scope.cancel()
-
-
-async def _name_urls(deployment: Deployment, url: str) -> None:
-    """Let functions know where they are served."""
-    urls = {"CONVEX_CLOUD_URL": url, "CONVEX_SITE_URL": f"{url}/http"}
-    with suppress(BackendFault, StoreError):  # a full disk, say; what can be read is served all the same
-        await deployment.environment.change(urls, by_server=True)
-
-
-async def _obey(
-    signals: AsyncIterator[int], stop: Callable[[], None], cut_off: Callable[[], None], report: Report
-) -> None:
-    """End in order on the first signal and at once on the next, whatever is going on."""
-    report.stopping(signal.Signals(await anext(signals)).name)
-    stop()
-    async for _ in signals:
-        report.cutting_off()
-        cut_off()
+    await host.run(signals, push, on_stop=pusher.is_over.set)
 
 
 @attrs.define(eq=False)

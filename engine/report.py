@@ -37,11 +37,15 @@ class Report:
     console: Console
     verbose: bool = False
 
-    def serving(self, app: Path, url: str, data: Path) -> None:
-        self._line(f"[bold]Tidewell is serving {escape(str(app))} at {url}[/bold]")
+    def serving(self, what: str, url: str, site_url: str, data: Path) -> None:
+        self._line(f"[bold]Tidewell is serving {escape(what)} at {url}[/bold]")
+        self._line(f"  HTTP actions at {site_url}")
         self._line(
             f"  data in {escape(str(data))}, admin key in {escape(str(data / 'admin-key'))}; Ctrl-C stops"
         )
+
+    def has_no_code(self, url: str, data: Path) -> None:
+        self._line(f"  nothing was pushed yet: tidewell push APP --url {url} --data {escape(str(data))}")
 
     def stopping(self, signal_name: str) -> None:
         self._line(f"Stopping on {signal_name}: finishing what is under way.")
@@ -90,7 +94,7 @@ class Report:
         clock = time.strftime("%H:%M:%S")
         self._line(
             f"[dim]{clock}[/dim] [{colour}]{_LETTERS[kind]} {escape(call.path)}[/{colour}]"
-            f" [dim]{seconds * 1000:.1f} ms{steps}[/dim]"
+            f" [dim]{seconds * 1000:.1f} ms{steps}{f', request {call.request_id}' if failed else ''}[/dim]"
         )
         for text in lines:
             self._user_text(text)

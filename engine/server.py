@@ -12,6 +12,7 @@ import logging
 import resource
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -22,12 +23,14 @@ from engine.backend import Backend
 from engine.chance import Chance, SystemChance
 from engine.clock import Clock, SystemClock
 from engine.commands import SessionLimits
-from engine.connection import Connection, SocketContext, serve_socket
-from engine.exchange import Refused, Request, Response
-from engine.http import ByteBudget, HttpContext, serve_requests
+from engine.connection import MESSAGE_BYTES_MAX, Connection, SocketContext, serve_socket
+from engine.exchange import Answer, Refused, Request, Response
+from engine.http import BODY_BYTES_MAX, ByteBudget, HttpContext, serve_requests
+from engine.http_actions import HttpActions, body_bytes_max, is_below
 from engine.http_api import HttpApi
 from engine.shared_limits import SharedLimits, SharedState
 from engine.site import StaticSite
+from sandbox.http_actions import BODY_BYTES_MAX as ACTION_BODY_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +80,9 @@ class ServerOptions:
 
     site: StaticSite | None = None
     admin: Callable[[Request], Awaitable[Response]] | None = None  # answers what starts with /api/v1/
+    http_actions: HttpActions | None = None  # at /http/, and alone on the site's port
+    site_port: int | None = None  # 0 picks a free one; None opens none
+    may_move_site: bool = False  # to a free port, when that one is taken
     authenticator: Authenticator = attrs.field(factory=Authenticator)
     clock: Clock = attrs.field(factory=SystemClock)
     chance: Chance = attrs.field(factory=SystemChance)
@@ -84,6 +90,7 @@ class ServerOptions:
     version: str = "unknown"
     limits: SessionLimits = attrs.field(factory=SessionLimits)
     shared_limits: SharedLimits = attrs.field(factory=SharedLimits)
+    message_bytes_max: int = MESSAGE_BYTES_MAX
     connections_max: int = CONNECTIONS_MAX
 
 
@@ -99,16 +106,18 @@ async def serve(
 
     Args:
       port: 0 picks a free one.
-      task_status: is given the addresses, once connections are accepted.
+      task_status: is given the addresses, the site's last, once connections are accepted.
 
     Raises:
       PortInUse, CannotListen: before anything was served.
     """
+    options = options or ServerOptions()
     listeners = await _listen(host, port)
-    server = _Server(backend, options or ServerOptions())
+    site_listeners = await _listen_as_site(host, options)
+    server = _Server(backend, options)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.run, listeners)
-        task_status.started([_address_of(listener) for listener in listeners])
+        nursery.start_soon(server.run, listeners, site_listeners)
+        task_status.started([_address_of(listener) for listener in [*listeners, *site_listeners]])
         try:
             await trio.sleep_forever()
         finally:
@@ -123,6 +132,7 @@ class _Server:
             return chance.token(16).hex()
 
         self._site = options.site
+        self._http_actions = options.http_actions
         self._connections_max = max(1, min(options.connections_max, _file_limit() - _FILES_RESERVED))
         self._connections = 0
         self._sockets: set[Connection] = set()
@@ -142,6 +152,10 @@ class _Server:
             clock=options.clock,
             is_stopping=lambda: self._is_stopping,
             idle=set(),
+            body_bytes_max=lambda path: body_bytes_max(path) or BODY_BYTES_MAX,
+        )
+        self._site_http = attrs.evolve(
+            self._http, respond=self._respond_as_site, body_bytes_max=lambda _: ACTION_BODY_BYTES_MAX
         )
         self._socket_context = SocketContext(
             backend,
@@ -150,15 +164,26 @@ class _Server:
             make_nonce,
             options.limits,
             SharedState(options.shared_limits),
+            options.message_bytes_max,
         )
 
-    async def run(self, listeners: list[trio.SocketListener]) -> None:
+    async def run(
+        self, listeners: list[trio.SocketListener], site_listeners: list[trio.SocketListener]
+    ) -> None:
         # Cancellation from outside must not reach the connections before they
         # were told goodbye; it comes as `stop`.
         with trio.CancelScope(shield=True) as everything:
             async with trio.open_nursery() as connections:
                 with self._accepting:
-                    await trio.serve_listeners(self._serve_connection, listeners, handler_nursery=connections)
+                    async with trio.open_nursery() as ports:
+                        for handler, some in (
+                            (self._serve_connection, listeners),
+                            (self._serve_site_connection, site_listeners),
+                        ):
+                            if some:
+                                ports.start_soon(
+                                    partial(trio.serve_listeners, handler_nursery=connections), handler, some
+                                )
                 everything.deadline = trio.current_time() + GRACE_S_MAX
                 for scope in list(self._http.idle):
                     scope.cancel()
@@ -171,11 +196,19 @@ class _Server:
         self._accepting.cancel()
 
     async def _serve_connection(self, stream: trio.SocketStream) -> None:
+        await self._counted(stream, self._serve_stream)
+
+    async def _serve_site_connection(self, stream: trio.SocketStream) -> None:
+        await self._counted(stream, self._serve_site_stream)
+
+    async def _counted(
+        self, stream: trio.SocketStream, serve: Callable[[trio.SocketStream], Awaitable[None]]
+    ) -> None:
         self._connections += 1
         try:
             # Over the limit, being closed at once costs both sides least, and clients come back.
             if self._connections <= self._connections_max:
-                await self._serve_stream(stream)
+                await serve(stream)
         except Exception:
             log.exception("a connection failed")
         finally:
@@ -197,12 +230,32 @@ class _Server:
         finally:
             self._sockets.difference_update(opened)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _serve_site_stream(self, stream: trio.SocketStream) -> None:
+        await serve_requests(stream, self._site_http)  # an upgrade is no business of this port
+
+    async def _respond_as_site(self, request: Request) -> Answer:
+        assert self._http_actions is not None
+        return await self._http_actions.respond(request)
+
+    async def _respond(self, request: Request) -> Answer:
         if self._api.owns(request.path):
             return await self._api.respond(request)
+        if self._http_actions is not None and is_below(request.path):
+            return await self._http_actions.below_prefix(request)
         if self._site is not None:
             return await self._site.respond(request)
         raise Refused(404, "NotFound", f"nothing is served at {request.path}")
+
+
+async def _listen_as_site(host: str, options: ServerOptions) -> list[trio.SocketListener]:
+    if options.site_port is None:
+        return []
+    try:
+        return await _listen(host, options.site_port)
+    except PortInUse:
+        if not options.may_move_site:
+            raise
+        return await _listen(host, 0)
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:

@@ -33,7 +33,7 @@ DOORS: dict[str, tuple[tuple[str, ...], int]] = {
     "cattrs": (("tidewell/protocol.py", "engine/"), 2),
     "h11": (("engine/http.py", "engine/outgoing.py"), 2),
     "jwt": (("engine/jwks.py",), 1),
-    "click": (("engine/cli.py", "engine/command_options.py", "engine/*_commands.py"), 16),
+    "click": (("engine/cli.py", "engine/*_options.py", "engine/*_commands.py"), 16),
     "rich": (("engine/cli.py", "engine/report.py", "engine/*_commands.py"), 12),
     "prompt_toolkit": (("engine/debugging/",), 2),
     "watchfiles": (("engine/dev.py",), 1),
