@@ -18,13 +18,12 @@ from sandbox.guards import Structure
 from sandbox.host import HostObject
 from sandbox.lazy import Lazies
 from sandbox.meter import Meter
-from sandbox.methods import Methods, codec
+from sandbox.methods import INT_TEXT_MAX, Methods, codec
 from sandbox.operators import operator_guards, too_long, whole
 from sandbox.sets import FrozenSet, Set, SetMaker
 from sandbox.text import Texts
 
 _MISSING: Final = object()
-INT_TEXT_MAX: Final = 5_000  # digits in any base; a decimal of INTEGER_BITS_MAX bits has 4,933
 ROUND_MAX: Final = 400
 
 
@@ -172,12 +171,12 @@ class Builtins(HostObject):
         if digits is not None and (type(digits) is not int or abs(digits) > ROUND_MAX):
             raise ValueError(f"round: digits must be an int up to {ROUND_MAX}")
         if isinstance(number, int):
-            self._charge((number.bit_length() // costs.INTEGER_BITS) ** 2)
+            self._charge(costs.product_steps(number.bit_length(), number.bit_length()))
         return round(number) if digits is None else round(number, digits)
 
     def _divmod(self, a: Any, b: Any, /) -> Any:
-        if isinstance(a, int):
-            self._charge((a.bit_length() // costs.INTEGER_BITS) ** 2 // 4)
+        if isinstance(a, int) and isinstance(b, int):
+            self._charge(costs.product_steps(a.bit_length() - b.bit_length(), b.bit_length()))
         return divmod(a, b)
 
     def _pow(self, base: Any, exponent: Any, modulus: Any = None) -> Any:
@@ -186,8 +185,26 @@ class Builtins(HostObject):
         if not all(isinstance(number, int) for number in (base, exponent, modulus)):
             raise TypeError("pow() with three arguments takes integers")
         width = modulus.bit_length() // costs.INTEGER_BITS + 1
+        self._charge(costs.product_steps(base.bit_length(), modulus.bit_length()))
         self._charge(exponent.bit_length() * width * width)
+        if exponent < 0:
+            self._charge(modulus.bit_length() * width)  # for the inverse
         return pow(base, exponent, modulus)
+
+    def _hex(self, number: Any, /) -> str:
+        return hex(self._digits(number))
+
+    def _bin(self, number: Any, /) -> str:
+        return bin(self._digits(number))
+
+    def _oct(self, number: Any, /) -> str:
+        return oct(self._digits(number))
+
+    def _digits(self, number: Any) -> int:
+        if not isinstance(number, int):
+            raise TypeError(f"'{type(number).__name__}' object cannot be interpreted as an integer")
+        self._charge(number.bit_length() // costs.HASH_BYTES)
+        return number
 
     # ---- text --------------------------------------------------------------------
 
@@ -227,7 +244,7 @@ class Builtins(HostObject):
         if type(value) in (str, bytes):
             if len(value) > INT_TEXT_MAX:
                 raise ValueError(f"int() of a text of more than {INT_TEXT_MAX} digits")
-            self._charge(len(value) // costs.SCAN_BYTES + (len(value) // costs.INTEGER_BITS) ** 2)
+            self._charge(len(value) // costs.SCAN_BYTES + costs.product_steps(3 * len(value), 3 * len(value)))
         result = int(value) if base is _MISSING else int(value, base)
         return whole(result)
 
@@ -282,17 +299,6 @@ class Builtins(HostObject):
     def _from_bytes(self, data: Any, byteorder: Any = "big", *, signed: Any = False) -> int:
         return self._methods.from_bytes(data, byteorder, signed=signed)
 
-    def _fromhex(self, text: Any) -> bytes:
-        if type(text) is not str:
-            raise TypeError("fromhex() argument must be str")
-        self._charge(len(text) // costs.SCAN_BYTES)
-        return bytes.fromhex(text)
-
-    def _float_fromhex(self, text: Any) -> float:
-        if type(text) is not str or len(text) > INT_TEXT_MAX:
-            raise ValueError("invalid hexadecimal floating-point string")
-        return float.fromhex(text)
-
 
 def _members(kind: type, methods: Methods, own: dict[str, Any]) -> dict[str, Any]:
     """Return the methods of a builtin type as a guest may pass them around: `key=str.lower`."""
@@ -332,9 +338,9 @@ def guest_builtins(host: Builtins, methods: Methods, sets: SetMaker) -> dict[str
     """Return the names that every module of a guest sees."""
     makers: dict[str, tuple[type, Callable[..., Any], Any, dict[str, Any]]] = {
         "bool": (bool, host._bool, bool, {}),
-        "bytes": (bytes, host._bytes, bytes, {"fromhex": host._fromhex}),
+        "bytes": (bytes, host._bytes, bytes, {"fromhex": methods.fromhex}),
         "dict": (dict, host._dict, dict, {"fromkeys": methods.fromkeys}),
-        "float": (float, host._float, float, {"fromhex": host._float_fromhex}),
+        "float": (float, host._float, float, {"fromhex": methods.float_fromhex}),
         "int": (int, host._int, int, {"from_bytes": host._from_bytes}),
         "list": (list, host._list, list, {}),
         "str": (str, host._str, str, {"maketrans": methods.maketrans}),

@@ -20,5 +20,13 @@ JSON_NODE: Final = 1  # value encoded or decoded
 SORT_COMPARISON: Final = 1  # n * log2(n) of them are charged
 
 
+def product_steps(left: int, right: int) -> int:
+    """Return what digits cost that meet each other: products, quotients, integers as text. In bits."""
+    long, short = (left, right) if left > right else (right, left)
+    if long <= INTEGER_BITS or short < 0:
+        return 0
+    return (long // INTEGER_BITS) * (short // INTEGER_BITS + 1)
+
+
 def sort_steps(count: int) -> int:
     return count * max(count.bit_length() - 1, 1) * SORT_COMPARISON // 2

@@ -22,13 +22,14 @@ BINARY_GUARDS = {
     ast.Sub: "_sub_",
     ast.Mult: "_mul_",
     ast.Mod: "_mod_",
+    ast.FloorDiv: "_floordiv_",
     ast.Pow: "_pow_",
     ast.LShift: "_lshift_",
     ast.BitOr: "_or_",
     ast.BitAnd: "_and_",
     ast.BitXor: "_xor_",
 }
-PLAIN_OPERATORS = (ast.Div, ast.FloorDiv, ast.RShift)
+PLAIN_OPERATORS = (ast.Div, ast.RShift)
 COMPARE_GUARDS = {
     ast.Eq: "_eq_",
     ast.NotEq: "_ne_",
@@ -91,7 +92,7 @@ class ExpressionTransformer(PolicyTransformer):
             if key is None:
                 node.values[i] = call("_mapping_", value, at=value)
             else:
-                node.keys[i] = self.key(key)
+                node.keys[i] = self.stored_key(key)
         return node
 
     def visit_Starred(self, node: ast.Starred) -> ast.AST:
@@ -107,6 +108,16 @@ class ExpressionTransformer(PolicyTransformer):
         if self.mode is Mode.CALL and not is_pure(node):
             return call("_key_", node, at=node)
         return Inliner(self.mode, node).key(node)
+
+    def stored_key(self, node: ast.expr) -> ast.expr:
+        """What is hashed and stored: counted as well, if its hash can be chosen."""
+        if isinstance(node, ast.Constant) and type(node.value) is not int:
+            return node
+        if is_number(node, int) or isinstance(node, (ast.JoinedStr, ast.Compare)):
+            return node
+        if self.mode is Mode.CALL and not is_pure(node):
+            return call("_stored_", node, at=node)
+        return Inliner(self.mode, node).stored_key(node, integer=self.is_integer(node))
 
     # ---- text --------------------------------------------------------------------
 
@@ -175,9 +186,10 @@ class ExpressionTransformer(PolicyTransformer):
         else:
             if isinstance(node.ctx, ast.Del):
                 node.value = call("_deletable_", node.value, at=node.value)
+                node.slice = self.key(index)
             else:
                 node.value = self.writable_items(node.value)
-            node.slice = self.key(index)
+                node.slice = self.stored_key(index)
         return node
 
     def writable_items(self, node: ast.expr) -> ast.expr:
@@ -225,7 +237,8 @@ class ExpressionTransformer(PolicyTransformer):
         ):
             func.value = self.visit(func.value)
             node.args = [self.visit(arg) for arg in node.args]
-            node.args[:1] = [self.key(arg) for arg in node.args[:1]]
+            checked = self.stored_key if func.attr == "setdefault" else self.key
+            node.args[:1] = [checked(arg) for arg in node.args[:1]]
             node.keywords = [self.visit(keyword) for keyword in node.keywords]
         else:
             node = self.node_contents_visit(node)
@@ -288,8 +301,10 @@ class ExpressionTransformer(PolicyTransformer):
             inliner = Inliner(self.mode, node)
             inlined: ast.expr | None = None
             if self.is_integer(node.left) and self.is_integer(node.right):
-                if isinstance(node.op, ast.Mod):
-                    return node
+                if isinstance(node.op, (ast.Mod, ast.FloorDiv)):
+                    inlined = inliner.divide(node, BINARY_GUARDS[type(node.op)], integers=True)
+                    if inlined is not None:
+                        return inlined
                 if isinstance(node.op, (ast.Add, ast.Sub, ast.Mult)):
                     return inliner.integers(node)
             if isinstance(node.op, ast.Add):
@@ -298,8 +313,8 @@ class ExpressionTransformer(PolicyTransformer):
                 inlined = inliner.subtract(node)
             elif isinstance(node.op, ast.Mult):
                 inlined = inliner.multiply(node)
-            elif isinstance(node.op, ast.Mod):
-                inlined = inliner.modulo(node)
+            elif isinstance(node.op, (ast.Mod, ast.FloorDiv)):
+                inlined = inliner.divide(node, BINARY_GUARDS[type(node.op)])
             if inlined is not None:
                 return inlined
         return call(BINARY_GUARDS[type(node.op)], node.left, node.right, at=node)
@@ -392,7 +407,7 @@ class ExpressionTransformer(PolicyTransformer):
             self.mode = Mode.CALL if self.in_class_body else Mode.COMPREHENSION
         node = self.node_contents_visit(node)
         if isinstance(node, ast.DictComp):
-            node.key = self.key(node.key)
+            node.key = self.stored_key(node.key)
         self.mode = outer
         return node
 

@@ -15,6 +15,7 @@ from sandbox import costs, policy
 from sandbox.classes import FrozenGuestType, GuestType, arguments_of, set_arguments
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
+from sandbox.keys import APART, Keys
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS, FrozenSet, Set
 from sandbox.text import scrub
@@ -29,11 +30,12 @@ _ORDERED: Final = frozenset({list, tuple})
 class Structure:
     """Walks values with fuel, before C code walks them without."""
 
-    __slots__ = ("_charge", "_items")
+    __slots__ = ("_charge", "_items", "keys")
 
     def __init__(self, meter: Meter) -> None:
         self._charge = meter.charge
         self._items = meter.items
+        self.keys = Keys(meter.charge)
 
     def measure(self, value: Any, depth: int = 0) -> None:
         """Charge for a walk of `value`, shared parts each time they are met."""
@@ -82,11 +84,22 @@ class Structure:
             return False
         return all(self.is_plain(value, depth + 1) for value in values if type(value) in _ORDERED)
 
-    def key(self, key: Any) -> Any:
+    def lookup(self, key: Any) -> Any:
         """Return `key`, walked if hashing it recurses."""
         kind = type(key)
         if kind is tuple or kind is FrozenSet:
             self.measure(key)
+        return key
+
+    def key(self, key: Any) -> Any:
+        """Return `key`, which is about to be stored: walked, and counted if its hash can be chosen."""
+        kind = type(key)
+        if kind is str or (kind is int and -APART < key < APART):
+            return key
+        if kind is tuple or kind is FrozenSet:
+            self.measure(key)
+        if not self.keys.is_tame(key):
+            self.keys.count(key)
         return key
 
     def pair(self, a: Any, b: Any) -> None:
@@ -170,7 +183,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
     """Return the guards by their injected names."""
     charge = meter.charge
     frames = meter.frames
-    key = structure.key
+    lookup = structure.lookup
 
     def slice_(value: Any, start: Any, stop: Any, step: Any) -> Any:
         result = value[start:stop:step]
@@ -229,7 +242,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
     def contains(item: Any, holder: Any) -> bool:
         kind = type(holder)
         if kind is dict:
-            return key(item) in holder
+            return lookup(item) in holder
         if kind is list or kind is tuple:
             structure.find(item, holder)
             return item in holder
@@ -243,7 +256,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         if isinstance(holder, HostObject):
             return item in holder  # type: ignore[operator]  # a TypeError where it has no __contains__
         if kind is _KEYS:
-            return key(item) in holder
+            return lookup(item) in holder
         if type(item) in _CONTAINERS:
             return any(structure.equal(item, other) for other in meter.items(holder))
         return item in meter.items(holder)
@@ -307,7 +320,8 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         "_deletable_": deletable,
         "_slices_": slices,
         "_attributes_": attributes,
-        "_key_": key,
+        "_key_": lookup,
+        "_stored_": structure.key,
         "_star_": structure.listed,
         "_mapping_": mapping,
         "_keywords_": keywords,

@@ -104,7 +104,7 @@ class GuestRuntime:
         self._log: Log = log or _discard
         self._import_hook = import_hook
         structure = Structure(self.meter)
-        sets = SetMaker(self.meter, structure.key)
+        sets = SetMaker(self.meter, structure.key, structure.lookup)
         methods = Methods(self.meter, structure)
         self.texts = Texts(self.meter)
         self.structure = structure
@@ -155,6 +155,7 @@ class GuestRuntime:
         self.observed = set()
         self._log = log or _discard
         self.meter.reset(fuel)
+        self.structure.keys.forget()
 
     def close(self) -> None:
         """End a call: whatever of it is still suspended finds no step left, and garbage is collected."""

@@ -153,7 +153,8 @@ class Inliner:
         """Arithmetic of what is certainly integers: only the size is looked at. The result is one, too."""
         first, again = self._result(node)
         small = ast.BoolOp(op=ast.And(), values=self._small(first, again))
-        chosen = self._choice(small, again, call("_whole_", again, at=self._at))
+        guard = "_product_" if isinstance(node.op, ast.Mult) else "_whole_"
+        chosen = self._choice(small, again, call(guard, again, at=self._at))
         chosen.is_integer_ = True  # type: ignore[attr-defined]  # a note to the transformer, on its own node
         return chosen
 
@@ -169,13 +170,26 @@ class Inliner:
         small = ast.BoolOp(op=ast.And(), values=[*tests, *self._small(product, result)])
         return self._choice(small, result, call(guard, left, right, at=self._at))
 
-    def modulo(self, node: ast.BinOp) -> ast.expr | None:
-        """`a % b`: an int on the left cannot be a format."""
-        if not is_number(node.right) and not (is_pure(node.left) and is_pure(node.right)):
+    def divide(self, node: ast.BinOp, guard: str, *, integers: bool = False) -> ast.expr | None:
+        """`a % b` and `a // b`: an int on the left is no format, and a small one is divided in no time.
+
+        So is a long one by a small literal.
+        """
+        literal = is_number(node.right)
+        if not literal and not (is_pure(node.left) and is_pure(node.right)):
             return None
         first, again = self._kept("a", node.left)
         plain = ast.BinOp(left=again, op=node.op, right=node.right)
-        return self._choice(_is(first, "_int_"), plain, call("_mod_", again, node.right, at=self._at))
+        tests: list[ast.expr] = [] if integers else [_is(first, "_int_")]
+        if not literal:
+            tests += self._small(first if integers else again, again)
+        if not tests:
+            return node
+        test = tests[0] if len(tests) == 1 else ast.BoolOp(op=ast.And(), values=tests)
+        chosen = self._choice(test, plain, call(guard, again, node.right, at=self._at))
+        if integers:
+            chosen.is_integer_ = True  # type: ignore[attr-defined]  # as above
+        return chosen
 
     def compare(self, node: ast.Compare, guard: str) -> ast.expr | None:
         """`a < b`: with an int on the left the other side is compared in one step."""
@@ -209,6 +223,18 @@ class Inliner:
     def key(self, node: ast.expr) -> ast.expr:
         first, again = self._kept("k", node)
         return self._choice(_is(first, "_tuple_", negated=True), again, call("_key_", again, at=self._at))
+
+    def stored_key(self, node: ast.expr, *, integer: bool) -> ast.expr:
+        """A key that is about to be stored: texts and small integers hash in no time and apart."""
+        first, again = self._kept("k", node)
+        if integer:
+            small = self._small(first, again)
+            test: ast.expr = ast.BoolOp(op=ast.And(), values=small)
+        else:
+            small = [_is(again, "_int_"), *self._small(again, again)]
+            both = ast.BoolOp(op=ast.And(), values=small)
+            test = ast.BoolOp(op=ast.Or(), values=[_is(first, "_str_"), both])
+        return self._choice(test, again, call("_stored_", again, at=self._at))
 
     def writable_items(self, node: ast.expr) -> ast.expr:
         first, again = self._kept("w", node)

@@ -36,7 +36,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox.faults import Terminated, TerminationKind
 
-COST_VERSION: Final = 1
+COST_VERSION: Final = 2
 FUEL_DEFAULT: Final = 10_000_000
 DEPTH_DEFAULT: Final = 200
 BLOCK_STEPS: Final = (
@@ -167,9 +167,10 @@ class Meter:
     def charge(self, steps: int) -> None:
         """Take `steps` at once. Raises `Terminated` if fewer are left."""
         here = self._active.__length_hint__()
-        if steps <= here and self.dead is None:
+        if 0 <= steps <= here and self.dead is None:
             self._active.__setstate__(self._block_steps - here + steps)
             return
+        assert steps >= 0, f"a charge of {steps} steps would give steps back"
         left = self.left
         if steps > left:
             self.exhausted()
@@ -192,6 +193,17 @@ class Meter:
             self._set_left(0)
             self.dead = Terminated(kind, text)
         raise Terminated(self.dead.kind, self.dead.message)
+
+    def counted(self, function: Callable[[], Any]) -> Any:
+        """Call a guest's function on behalf of an operator: functions made of operators alone take no
+        place in the count of nested calls, so the host takes it for them.
+        """
+        if self.frames.pop() is self._bottom:
+            self.too_deep()
+        try:
+            return function()
+        finally:
+            self.frames.append(self.units)
 
     # ---- the profile by line -----------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import MethodType
 from typing import Any, Final
 
 from sandbox import costs, policy
@@ -19,6 +20,7 @@ from sandbox.guards import Structure
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS
 
+INT_TEXT_MAX: Final = 5_000  # digits in any base; a decimal of INTEGER_BITS_MAX bits has 4,933
 _NOTHING: dict[Any, Any] = {}
 _VALUES: Final[type] = type(_NOTHING.values())
 _TEXTS: Final = frozenset({str, bytes})
@@ -37,6 +39,12 @@ def codec(encoding: Any, errors: Any) -> None:
         raise LookupError("unknown encoding; utf-8, ascii and latin-1 exist in functions")
     if type(errors) is not str or errors not in _ERRORS:
         raise LookupError("unknown error handler name")
+
+
+def titled(method: Method, name: str) -> Method:
+    """Return `method` with the name that its text shows."""
+    method.__name__ = method.__qualname__ = name
+    return method
 
 
 def merge_order(keys: list[Any], reverse: bool) -> list[int]:
@@ -79,25 +87,27 @@ class Methods:
         text: dict[str, Method] = {
             "join": self._join,
             "replace": self._replace,
-            "center": partial(self._pad, "center"),
-            "ljust": partial(self._pad, "ljust"),
-            "rjust": partial(self._pad, "rjust"),
+            "center": self._pad("center"),
+            "ljust": self._pad("ljust"),
+            "rjust": self._pad("rjust"),
             "zfill": self._zfill,
             "expandtabs": self._expandtabs,
             "translate": self._translate,
-            "split": partial(self._split, "split"),
-            "rsplit": partial(self._split, "rsplit"),
-            "startswith": partial(self._edge, "startswith"),
-            "endswith": partial(self._edge, "endswith"),
-            "count": partial(self._scan, "count"),
-            "find": partial(self._scan, "find"),
-            "rfind": partial(self._scan, "rfind"),
-            "index": partial(self._scan, "index"),
-            "rindex": partial(self._scan, "rindex"),
+            "split": self._split("split"),
+            "rsplit": self._split("rsplit"),
+            "startswith": self._edge("startswith"),
+            "endswith": self._edge("endswith"),
+            "count": self._scan("count"),
+            "find": self._scan("find"),
+            "rfind": self._scan("rfind"),
+            "index": self._scan("index"),
+            "rindex": self._scan("rindex"),
         }
+        self._readers = {name: self._reading(name) for name in policy.COSTED_ATTRIBUTES}
         self.table: dict[type, dict[str, Method]] = {
             str: {**text, "encode": self._encode, "maketrans": self._maketrans},
-            bytes: {**text, "decode": self._decode, "hex": self._hex},
+            bytes: {**text, "decode": self._decode, "hex": self._hex, "fromhex": self._fromhex_on},
+            float: {"fromhex": self._float_fromhex_on},
             list: {
                 "extend": self._extend, "sort": self._sort, "index": self._index,
                 "count": self._list_scan("count"), "remove": self._list_scan("remove"),
@@ -109,7 +119,7 @@ class Methods:
             dict: {
                 "update": self._update, "clear": self._linear("clear"), "get": self._keyed("get"),
                 "pop": self._keyed("pop"),
-                "setdefault": self._keyed("setdefault"), "copy": self._linear("copy"),
+                "setdefault": self._setdefault, "copy": self._linear("copy"),
                 "fromkeys": self._fromkeys_on,
             },
             **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS,
@@ -119,14 +129,18 @@ class Methods:
         }  # fmt: skip
 
     def load(self, value: Any, name: str) -> Any:
-        """`value.name` for a name of the table."""
+        """`value.name` for a name of the table.
+
+        What is returned is a bound method, whose insides have names that start with an
+        underscore. A `functools.partial` would show its arguments.
+        """
         kind = type(value)
         if kind in _TEXTS:
             special = self.table[kind].get(name)
             if special is not None:
-                return partial(special, value)
-            if len(value) > costs.COPY_BYTES:
-                return partial(self._reading, name, value)
+                return MethodType(special, value)
+            if len(value) > costs.COPY_BYTES and name in self._readers:
+                return MethodType(self._readers[name], value)
             return getattr(value, name)
         methods = self.table.get(kind)
         if methods is not None:
@@ -134,9 +148,9 @@ class Methods:
             if method is not None and name == "mapping":
                 raise AttributeError(f"{kind.__name__}.mapping is not available in functions; use the dict")
             if method is not None:
-                return partial(method, value)
+                return MethodType(method, value)
         elif isinstance(value, int) and name in self.table[int]:
-            return partial(self.table[int][name], value)
+            return MethodType(self.table[int][name], value)
         return getattr(value, name)
 
     # ---- text --------------------------------------------------------------------
@@ -149,15 +163,22 @@ class Methods:
         if len(value) > costs.SCAN_BYTES:
             self._charge(len(value) // costs.SCAN_BYTES)
 
-    def _reading(self, method: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def _reading(self, method: str) -> Method:
         """A method that reads its text once, charged at every call."""
-        self._scanned(value)
-        return getattr(value, method)(*args, **kwargs)
 
-    def _edge(self, method: str, value: Any, edge: Any, *bounds: Any) -> Any:
-        if type(edge) is tuple:
-            self._charge(len(edge))
-        return getattr(value, method)(edge, *bounds)
+        def read(value: Any, *args: Any, **kwargs: Any) -> Any:
+            self._scanned(value)
+            return getattr(value, method)(*args, **kwargs)
+
+        return titled(read, method)
+
+    def _edge(self, method: str) -> Method:
+        def edge_of(value: Any, edge: Any, *bounds: Any) -> Any:
+            if type(edge) is tuple:
+                self._charge(len(edge))
+            return getattr(value, method)(edge, *bounds)
+
+        return titled(edge_of, method)
 
     def _join(self, value: Any, items: Any) -> Any:
         kind = type(value)
@@ -193,9 +214,12 @@ class Methods:
             raise too_long(type(value))
         self._charge(max(width, len(value)) // costs.COPY_BYTES)
 
-    def _pad(self, method: str, value: Any, width: Any, *fill: Any) -> Any:
-        self._width(value, width)
-        return getattr(value, method)(width, *fill)
+    def _pad(self, method: str) -> Method:
+        def pad(value: Any, width: Any, *fill: Any) -> Any:
+            self._width(value, width)
+            return getattr(value, method)(width, *fill)
+
+        return titled(pad, method)
 
     def _zfill(self, value: Any, width: Any) -> Any:
         self._width(value, width)
@@ -226,17 +250,23 @@ class Methods:
                 raise too_long(str)
         return value.translate(table, *rest, **kwargs)
 
-    def _split(self, method: str, value: Any, sep: Any = None, maxsplit: int = -1) -> Any:
-        if sep is not None:
-            self._own(value, sep)
-        self._scanned(value)
-        result = getattr(value, method)(sep, maxsplit)
-        self._charge(len(result))
-        return result
+    def _split(self, method: str) -> Method:
+        def split(value: Any, sep: Any = None, maxsplit: int = -1) -> Any:
+            if sep is not None:
+                self._own(value, sep)
+            self._scanned(value)
+            result = getattr(value, method)(sep, maxsplit)
+            self._charge(len(result))
+            return result
 
-    def _scan(self, method: str, value: Any, sub: Any, *bounds: Any) -> Any:
-        self._scanned(value)
-        return getattr(value, method)(sub, *bounds)
+        return titled(split, method)
+
+    def _scan(self, method: str) -> Method:
+        def scan(value: Any, sub: Any, *bounds: Any) -> Any:
+            self._scanned(value)
+            return getattr(value, method)(sub, *bounds)
+
+        return titled(scan, method)
 
     def _encode(self, value: str, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         codec(encoding, errors)
@@ -302,7 +332,7 @@ class Methods:
             self._structure.find(item, value)
             return getattr(value, method)(item, *bounds)
 
-        return scan
+        return titled(scan, method)
 
     def _index(self, value: Any, item: Any, start: int = 0, stop: int | None = None) -> int:
         """Not by the interpreter's method, whose error shows the item: that text has no bound."""
@@ -318,26 +348,29 @@ class Methods:
                 raise ValueError(f"{type(item).__name__} is not in range")
             return getattr(value, method)(item)
 
-        return scan
+        return titled(scan, method)
 
     def _linear(self, method: str) -> Method:
         def run(value: Any, *args: Any) -> Any:
             self._charge(len(value) // costs.COPY_ITEMS)
             return getattr(value, method)(*args)
 
-        return run
+        return titled(run, method)
 
     # ---- dicts -------------------------------------------------------------------
 
     def _keyed(self, method: str) -> Method:
         def run(value: dict[Any, Any], key: Any, *default: Any) -> Any:
-            self._structure.key(key)
+            self._structure.lookup(key)
             return getattr(value, method)(key, *default)
 
-        return run
+        return titled(run, method)
+
+    def _setdefault(self, value: dict[Any, Any], key: Any, default: Any = None) -> Any:
+        return value.setdefault(self._structure.key(key), default)
 
     def _isdisjoint(self, value: Any, other: Any) -> bool:
-        return not any(self._structure.key(item) in value for item in self._meter.items(other))
+        return not any(self._structure.lookup(item) in value for item in self._meter.items(other))
 
     def _no_mapping(self, value: Any) -> None:
         """Views lead back to a proxy of their dict, which no guard knows."""
@@ -379,6 +412,23 @@ class Methods:
         if len(data) * 8 > policy.INTEGER_BITS_MAX:
             raise OverflowError(f"an integer of more than {policy.INTEGER_BITS_MAX} bits")
         return int.from_bytes(data, byteorder, signed=bool(signed))
+
+    def fromhex(self, text: Any) -> bytes:
+        if type(text) is not str:
+            raise TypeError("fromhex() argument must be str")
+        self._charge(len(text) // costs.SCAN_BYTES)
+        return bytes.fromhex(text)
+
+    def _fromhex_on(self, _value: bytes, text: Any) -> bytes:
+        return self.fromhex(text)
+
+    def float_fromhex(self, text: Any) -> float:
+        if type(text) is not str or len(text) > INT_TEXT_MAX:
+            raise ValueError("invalid hexadecimal floating-point string")
+        return float.fromhex(text)
+
+    def _float_fromhex_on(self, _value: float, text: Any) -> float:
+        return self.float_fromhex(text)
 
     def _from_bytes_on(self, _value: int, *args: Any, **kwargs: Any) -> int:
         return self.from_bytes(*args, **kwargs)

@@ -105,11 +105,9 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
         if left is float or right is float:
             return a * b
         if isinstance(a, int) and isinstance(b, int):
-            bits = a.bit_length(), b.bit_length()
-            if bits[0] + bits[1] > policy.INTEGER_BITS_MAX + 1:
+            charge(costs.product_steps(a.bit_length(), b.bit_length()))
+            if a.bit_length() + b.bit_length() > policy.INTEGER_BITS_MAX + 1:
                 raise too_big()
-            if bits[0] > costs.INTEGER_BITS and bits[1] > costs.INTEGER_BITS:
-                charge(bits[0] * bits[1] // (costs.INTEGER_BITS * costs.INTEGER_BITS))
             return whole(a * b)
         if left in _TEXT or left in _ITEMS:
             if isinstance(b, int):
@@ -128,7 +126,17 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
     def mod(a: Any, b: Any) -> Any:
         if type(a) in _TEXT:
             raise TypeError(policy.CONSTRUCTS["% on text"].text("% on text"))
+        divided(a, b)
         return a % b
+
+    def divided(a: Any, b: Any) -> None:
+        """Charge for a division by the digits of `b`."""
+        if isinstance(a, int) and isinstance(b, int):
+            charge(costs.product_steps(a.bit_length() - b.bit_length(), b.bit_length()))
+
+    def floordiv(a: Any, b: Any) -> Any:
+        divided(a, b)
+        return a // b
 
     def power(a: Any, b: Any) -> Any:
         if isinstance(a, int) and isinstance(b, int):
@@ -136,8 +144,7 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
                 bits = (abs(a).bit_length() - 1) * b  # at least; at most as many again, for a moment
                 if bits > policy.INTEGER_BITS_MAX and a not in (0, 1, -1):
                     raise too_big()
-                if bits > costs.INTEGER_BITS:
-                    charge((bits // costs.INTEGER_BITS) ** 2 // 4 + 1)
+                charge((bits // costs.INTEGER_BITS) ** 2 // 4 + b.bit_length() // 8)
             result = a**b
             return whole(result) if type(result) is int else result
         result = a**b
@@ -216,6 +223,12 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
             return a
         return xor(a, b)
 
+    def product(result: int) -> int:
+        """What `a * b` of integers has given, when it is no small one: at the price of its halves."""
+        half = result.bit_length() // 2
+        charge(costs.product_steps(half, half))
+        return whole(result)
+
     def sum_(result: Any) -> Any:
         """What `a + b` has given, when it is no small number."""
         kind = type(result)
@@ -234,6 +247,8 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
     return {
         "_sum_": sum_,
         "_whole_": whole,
+        "_product_": product,
+        "_floordiv_": floordiv,
         "_add_": add,
         "_iadd_": iadd,
         "_sub_": sub,

@@ -61,7 +61,7 @@ class _Base(HostObject):
         return iter(self._items)
 
     def __contains__(self, item: Any) -> bool:
-        return self._maker.key(item) in self._items
+        return self._maker.lookup(item) in self._items
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Base):
@@ -180,10 +180,10 @@ class Set(_Base):
         self._items[self._maker.key(item)] = None
 
     def discard(self, item: Any) -> None:
-        self._items.pop(self._maker.key(item), None)
+        self._items.pop(self._maker.lookup(item), None)
 
     def remove(self, item: Any) -> None:
-        del self._items[self._maker.key(item)]
+        del self._items[self._maker.lookup(item)]
 
     def pop(self) -> Any:
         """Remove and return the item that was added first."""
@@ -263,12 +263,13 @@ class FrozenSet(_Base):
 class SetMaker:
     """Makes sets for one worker: holds the meter and the guard of keys."""
 
-    __slots__ = ("_items", "charge", "key")
+    __slots__ = ("_items", "charge", "key", "lookup")
 
-    def __init__(self, meter: Meter, key: KeyGuard) -> None:
+    def __init__(self, meter: Meter, key: KeyGuard, lookup: KeyGuard) -> None:
         self.charge = meter.charge
         self._items = meter.items
-        self.key = key
+        self.key = key  # of what is stored
+        self.lookup = lookup
 
     def check(self, items: dict[Any, None]) -> None:
         if len(items) > policy.ITEMS_MAX:

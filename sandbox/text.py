@@ -55,8 +55,8 @@ class Texts:
         kind = type(value)
         if kind is str:
             return value  # type: ignore[no-any-return]  # exactly a str
-        if kind is int and value.bit_length() > costs.INTEGER_BITS:
-            self._charge((value.bit_length() // costs.INTEGER_BITS) ** 2 // 8)
+        if kind is int:
+            self._decimal(value)
         if kind is int or kind is float:
             return repr(value)
         if isinstance(value, BaseException):
@@ -64,6 +64,12 @@ class Texts:
         if isinstance(value, HostObject) and hasattr(kind, "_text_"):
             return self.limit(kind._text_(value))
         return self.repr(value)
+
+    def _decimal(self, number: int) -> None:
+        """Charge for the decimal digits of an integer."""
+        bits = number.bit_length()
+        if bits > costs.INTEGER_BITS:
+            self._charge(costs.product_steps(bits, bits))
 
     def repr(self, value: Any) -> Text:
         parts: list[Text] = []
@@ -102,6 +108,8 @@ class Texts:
             raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
         kind = type(value)
         if kind is str or kind in _PLAIN:
+            if kind is int:
+                self._decimal(value)
             piece = repr(value)
         elif kind is list:
             return self._sequence("[", value, "]", parts, depth, size)
@@ -177,8 +185,9 @@ class Texts:
         if isinstance(value, HostObject):
             return kind._repr_(value) if hasattr(kind, "_repr_") else f"<{kind.__name__.lower()}>"
         if isinstance(value, _FUNCTIONS):
-            return f"<function {value.__name__}>"
+            return f"<function {value.__name__.strip('_')}>"
         if isinstance(value, int):
+            self._decimal(value)
             return repr(value)
         if value is Ellipsis or value is NotImplemented:
             return repr(value)
@@ -219,4 +228,6 @@ class Texts:
                 raise ValueError(f"a width or precision of more than {FORMAT_WIDTH_MAX}")
         if kind is str and len(value) > costs.COPY_BYTES:
             self._charge(len(value) // costs.COPY_BYTES)
+        if isinstance(value, int):
+            self._decimal(value)
         return format(value, spec)

@@ -324,7 +324,7 @@ class Transformer(ExpressionTransformer):
             return node
         else:
             key = self.temporary("key")
-            held.append(self.hold(key, self.key(self.visit(target.slice)), node))
+            held.append(self.hold(key, self.stored_key(self.visit(target.slice)), node))
             item = ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load())
             now = self.current(held, item, node)
             write = self.writable_items(ast.Name(owner, ast.Load()))
@@ -354,6 +354,11 @@ class Transformer(ExpressionTransformer):
     def hold(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
         return located(ast.Assign(targets=[ast.Name(name, ast.Store())], value=value), at)
 
+        if isinstance(node.op, (ast.Mod, ast.FloorDiv)):
+            integers = self.is_integer(now) and self.is_integer(value)
+            divided = Inliner(self.mode, node).divide(plain, guard, integers=integers)
+            if divided is not None:
+                return divided
     # ---- imports -----------------------------------------------------------------
 
     def visit_Import(self, node: ast.Import) -> Any:

@@ -48,6 +48,9 @@ class DictLike(HostObject):
         return self._items
 
     def _key(self, key: Any) -> Any:
+        return self._runtime.structure.lookup(key)
+
+    def _stored(self, key: Any) -> Any:
         return self._runtime.structure.key(key)
 
     def _like(self, items: dict[Any, Any]) -> Any:
@@ -62,12 +65,12 @@ class DictLike(HostObject):
     def _missing(self, key: Any) -> Any:
         if self._factory is None:
             raise KeyError(key)
-        value = self._factory()
-        self._items[key] = value
+        value = self._runtime.meter.counted(self._factory)
+        self._items[self._stored(key)] = value
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._items[self._key(key)] = value
+        self._items[self._stored(key)] = value
 
     def __delitem__(self, key: Any) -> None:
         del self._items[self._key(key)]
@@ -129,7 +132,7 @@ class DictLike(HostObject):
         return key, self._items.pop(key)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        return self._items.setdefault(self._key(key), default)
+        return self._items.setdefault(self._stored(key), default)
 
     def update(self, source: Any = (), /, **more: Any) -> None:
         new = self._runtime.methods.pairs(source)
@@ -172,7 +175,7 @@ class Counter(DictLike):
             return self._runtime.methods.pairs(source)
         counts: dict[Any, Any] = {}
         for item in self._runtime.meter.items(source):
-            item = self._key(item)
+            item = self._stored(item)
             counts[item] = counts.get(item, 0) + 1
         return counts
 

@@ -171,7 +171,7 @@ def _hash(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any], int]
 
     def hashed(self: Any) -> int:
         step()
-        return hash(structure.key(_values(self, names)))
+        return hash(structure.lookup(_values(self, names)))
 
     return hashed
 

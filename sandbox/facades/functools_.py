@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import policy
@@ -10,6 +11,7 @@ from sandbox.host import HostObject
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
+    from sandbox.meter import Meter
 
 _MISSING: Final = object()
 _DEPTH_MAX: Final = 32  # partial functions of partial functions
@@ -44,7 +46,7 @@ class Cached(HostObject):
         self._runtime = runtime
         self._function = function
         self._maxsize = maxsize
-        self._results: dict[Any, Any] = {}
+        self._results: OrderedDict[Any, Any] = OrderedDict()  # its head is taken off in one step
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
         self._runtime.meter.charge(1)
@@ -52,12 +54,12 @@ class Cached(HostObject):
         results = self._results
         found = results.get(key, _MISSING)
         if found is not _MISSING:
-            results[key] = results.pop(key)
+            results.move_to_end(key)
             return found
         value = self._function(*args, **keywords)
         if self._maxsize is None or self._maxsize > 0:
             if len(results) >= (self._maxsize or policy.ITEMS_MAX):
-                del results[next(iter(results))]
+                results.popitem(last=False)
             results[key] = value
         return value
 
@@ -68,14 +70,20 @@ class Cached(HostObject):
 class Key(HostObject):
     """What `cmp_to_key` makes of an item: compared by the guest's function, outside of C containers."""
 
-    __slots__ = ("_compare", "_value")
+    __slots__ = ("_compare", "_meter", "_value")
 
-    def __init__(self, compare: Any, value: Any) -> None:
+    def __init__(self, meter: Meter, compare: Any, value: Any) -> None:
+        self._meter = meter
         self._compare = compare
         self._value = value
 
-    def __lt__(self, other: Any) -> bool:
-        return bool(self._compare(self._value, other._value) < 0)
+    def __lt__(self, other: Any) -> Any:
+        if type(other) is not Key:
+            return NotImplemented
+        order = self._meter.counted(lambda: self._compare(self._value, other._value))
+        if not isinstance(order, (int, float)):
+            raise TypeError("a comparison gives a number")
+        return order < 0
 
 
 def build(runtime: GuestRuntime) -> Facade:
@@ -104,7 +112,7 @@ def build(runtime: GuestRuntime) -> Facade:
         return Cached(runtime, function, None)
 
     def cmp_to_key(compare: Any) -> Any:
-        return lambda value: Key(compare, value)
+        return lambda value: Key(meter, compare, value)
 
     def wraps(wrapped: Any, *_names: Any, **_options: Any) -> Any:
         """Functions have no attributes that could be copied; the decorator form is kept for habit."""
