@@ -84,7 +84,7 @@ def _fork_at(folder: Path, at: str, as_json: bool, data: Path) -> None:
         click.echo(json.dumps({**told, "path": str(folder)}))
         return
     click.echo(
-        f"Forked {report.documents:,} documents of {report.tables} tables as of commit {ts} "
+        f"Forked {_many(report.documents, 'document')} of {_many(report.tables, 'table')} as of commit {ts} "
         f"({write_moment(ts)[:19]}) to {folder}."
     )
     click.echo(f"Serve it with `tidewell dev APP --data {folder}`.")
@@ -165,17 +165,22 @@ def _replay(history: History, left_out: Committed, folder: Path, progress: Progr
 def _report_lines(left_out: Committed, report: SuffixReport) -> list[Line]:
     lines: list[Line] = [[("without", "bold")], [("  ", ""), *call_line(left_out, left_out.ts)]]
     count = len(report.changed)
-    calls = "call" if report.calls == 1 else "calls"
-    lines.append([(f"{report.calls:,} {calls} after it, {count:,} would have come out otherwise", "bold")])
+    lines.append(
+        [(f"{_many(report.calls, 'call')} after it, {count:,} would have come out otherwise", "bold")]
+    )
     for changed in report.changed[:SHOWN_MAX]:
         lines.append(
             [("  ", ""), *call_line(changed.commit, changed.commit.ts), ("  ", ""), (_how(changed), "red")]
         )
     lines += _more(count)
-    lines.append([(f"{len(report.documents):,} documents would be different", "bold")])
+    lines.append([(f"{_many(len(report.documents), 'document')} would be different", "bold")])
     for change in report.documents[:SHOWN_MAX]:
         lines += change_lines(change)
     return lines + _more(len(report.documents))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _more(count: int) -> list[Line]:

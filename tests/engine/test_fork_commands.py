@@ -105,7 +105,7 @@ def test_fork_is_the_state_as_of_then_and_can_be_served(told: Told, tmp_path: Pa
     at = told.story.likes[1]
     result = fork(told, f"--at {at} {tmp_path / 'was' / 'data'}")
     assert result.exit_code == 0, result.output
-    assert f"Forked 1 documents of 1 tables as of commit {at}" in result.stdout
+    assert f"Forked 1 document of 1 table as of commit {at}" in result.stdout
 
     async def serve() -> None:
         async with deployed(tmp_path / "was") as it:
