@@ -9,7 +9,7 @@ import click
 import trio
 
 from engine.admin_client import Admin, AdminFailed
-from engine.app_folder import InvalidAppFolder
+from engine.app_folder import InvalidAppFolder, find_functions
 from engine.chance import SystemChance
 from engine.clock import SystemClock
 from engine.codegen import generate
@@ -37,7 +37,7 @@ def codegen(app: Path, folder: Path, check: bool) -> None:
     The files are api.js, api.d.ts and dataModel.d.ts. Commit them, and let --check tell
     when the functions have moved on.
     """
-    files = generate(_describe(app))
+    files = generate(_describe(find_functions(app)))
     try:
         changed = outdated(folder, files) if check else write(folder, files)
     except OSError as error:

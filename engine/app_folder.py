@@ -19,6 +19,19 @@ class InvalidAppFolder(Exception):
     """The folder cannot be pushed; the text is one line that names the file and what to do."""
 
 
+def find_functions(app: Path) -> Path:
+    """Return the folder of modules: `app`, or `functions` in it if there are no modules beside that."""
+    inner = app / "functions"
+    modules = (path for path in app.glob("*.py") if is_module_file(app, path))
+    if inner.is_dir() and all(_is_of_tests(path) for path in modules):
+        return inner
+    return app
+
+
+def _is_of_tests(path: Path) -> bool:
+    return path.name in ("conftest.py", "fuzz.py") or path.name.startswith("test_")
+
+
 def read_app_folder(folder: Path) -> list[Module]:
     """Return the modules of the app in `folder`, sorted by path.
 

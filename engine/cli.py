@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.app_commands import COMMANDS as APP_COMMANDS
-from engine.app_folder import InvalidAppFolder
+from engine.app_folder import InvalidAppFolder, find_functions
 from engine.conflict_commands import COMMANDS as CONFLICT_COMMANDS
 from engine.data_commands import COMMANDS as DATA_COMMANDS
 from engine.debug_commands import COMMANDS as DEBUG_COMMANDS
@@ -55,7 +55,11 @@ def main() -> None:
     "-v", "--verbose", is_flag=True, help="Show every query that runs, also those that log nothing."
 )
 def dev(app: Path, data: Path | None, page: Path | None, verbose: bool, **hosting: Any) -> None:
-    """Serve the functions in APP, push again on every save, and show their logs."""
+    """Serve the functions in APP, push again on every save, and show their logs.
+
+    APP is the folder of modules, or a project with the modules in its folder functions.
+    """
+    app = find_functions(app)
     beside = app.resolve().parent
     options = DevOptions(
         app=app,

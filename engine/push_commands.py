@@ -13,7 +13,7 @@ import trio
 from rich.console import Console
 
 from engine.admin_client import Admin, AdminFailed
-from engine.app_folder import InvalidAppFolder, read_app_folder, read_auth
+from engine.app_folder import InvalidAppFolder, find_functions, read_app_folder, read_auth
 from engine.command_options import key_option, one_line_errors, url_option
 from engine.store_commands import json_option
 from sandbox.frames import Module
@@ -32,6 +32,7 @@ def push(app: Path, as_json: bool, url: str, data: Path) -> None:
     Compiles and checks the code, fills new indexes and checks every document against the
     schema while the old code serves, and then switches code and schema in one step.
     """
+    app = find_functions(app)
     with one_line_errors():
         admin = Admin.of(url, data)
         try:

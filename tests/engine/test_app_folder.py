@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.app_folder import InvalidAppFolder, is_module_file, may_be_folder, read_app_folder
+from engine.app_folder import InvalidAppFolder, find_functions, is_module_file, may_be_folder, read_app_folder
 from engine.code import CODE_BYTES_MAX, MODULE_BYTES_MAX
 
 
@@ -17,6 +17,16 @@ def fill(folder: Path, *names: str, size: int = 0) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"#" * size)
     return folder
+
+
+def test_a_project_means_the_folder_of_its_functions(tmp_path: Path) -> None:
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    fill(tmp_path, "_private.py", "fuzz.py", "test_it.py")
+    assert find_functions(tmp_path) == functions
+    assert find_functions(functions) == functions
+    (tmp_path / "posts.py").touch()
+    assert find_functions(tmp_path) == tmp_path  # an app with a folder of that name
 
 
 def test_modules_come_sorted_with_their_source_as_it_is(tmp_path: Path) -> None:
