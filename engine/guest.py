@@ -15,7 +15,7 @@ import attrs
 
 from sandbox.executor import Executor
 from sandbox.guest import prepare_process
-from sandbox.transaction import CannotServe, PlacedDatabase
+from sandbox.transaction import CannotServe, OpenedDatabase
 from sandbox.worker import Channel, serve
 from storage import Buffer, MapOutgrown, OutOfRetention, ReaderStale, SnapshotReader, Transaction, WriteSet
 
@@ -35,7 +35,7 @@ class GuestStore:
         self._reader = SnapshotReader.open(self.path)
         return self._reader.refresh()
 
-    def begin(self, begin_ts: int, txn_id: int, overlay: Sequence[bytes]) -> PlacedDatabase:
+    def begin(self, begin_ts: int, txn_id: int, overlay: Sequence[bytes]) -> OpenedDatabase:
         """Return a transaction on the snapshot at `begin_ts` with the write sets of `overlay` over it."""
         assert self._reader is not None
         # The calls of a batch ask for the same snapshot with one more write set each; what was

@@ -23,7 +23,7 @@ from engine.backend import (
     QueryOutcome,
 )
 from sandbox import frames
-from storage import ReadSet, Timestamp, WriteSet
+from storage import NO_FIELD_READS, FieldReads, ReadSet, Timestamp, WriteSet
 from tidewell.errors import InvalidValue
 from tidewell.ids import USER_TABLE_FIRST
 from tidewell.values import Value, pack, unpack, wire_json
@@ -49,6 +49,7 @@ class GuestOutcome:
     log_lines: tuple[str, ...]
     failure: Failure | None
     reads: ReadSet
+    fields: FieldReads  # read besides, some fields of each document
     writes: WriteSet
     journal: str | None
     observed: frozenset[str]
@@ -112,6 +113,7 @@ def read_outcome(outcome: frames.Outcome) -> GuestOutcome:
         log_lines=tuple(outcome.log_lines),
         failure=failure,
         reads=ReadSet.unpack(outcome.reads) if outcome.reads else ReadSet(),
+        fields=FieldReads.unpack(outcome.fields) if outcome.fields else NO_FIELD_READS,
         writes=_read_writes(outcome.writes) if failure is None and outcome.writes else WriteSet(),
         journal=outcome.journal,
         observed=frozenset(outcome.observed),

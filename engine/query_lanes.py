@@ -25,7 +25,10 @@ from engine.promise import Promise
 from engine.query_entries import QueryKey, QueryRun
 from engine.runner import BatchLost, Lost, OnExecution, Runner
 from sandbox import frames
-from storage import Timestamp
+from sandbox.execution import BYTES_PER_STEP
+from sandbox.limits import DEFAULTS
+from sandbox.meter import FUEL_DEFAULT
+from storage import NO_FIELD_READS, Timestamp
 
 LANES: Final = 3
 QUICK_LANE: Final = 0  # takes no slow queries
@@ -171,14 +174,30 @@ class QueryLanes:
 
 
 def _run_of(request: _Request, call: frames.Call, guest: GuestOutcome) -> QueryRun:
+    reads, fields, room_bytes = guest.reads, guest.fields, _room_bytes(guest)
+    if fields and room_bytes <= 0:
+        reads, fields = reads.union(fields.whole()), NO_FIELD_READS
     ends_ms = [(call.now_ms // (size * 1000) + 1) * size * 1000 for size in guest.bucket_sizes_s]
     return QueryRun(
         guest.as_query(request.ts),
-        guest.reads,
+        reads,
+        fields,
+        room_bytes,
         identity_read="identity" in guest.observed,
         clock_read="time" in guest.observed,
         bucket_ends_ms=min(ends_ms, default=None),
     )
+
+
+def _room_bytes(guest: GuestOutcome) -> int:
+    """Return by how much the documents that were read may grow, in all, without the limits coming near.
+
+    Any of them may have been read as often as all reads together.
+    """
+    bytes_left = DEFAULTS["bytes_read"] // 2 - guest.counters.get("bytes_read", 0)
+    fuel_left = FUEL_DEFAULT // 2 - guest.steps
+    documents = max(1, guest.counters.get("documents_read", 0))
+    return min(bytes_left, fuel_left * BYTES_PER_STEP) // documents
 
 
 def _shutting_down() -> BackendFault:

@@ -134,6 +134,8 @@ class Calls:
     ) -> Value:
         database = outer.database
         tightened = outer.limits if wanted is None else outer.limits.tightened(wanted, database.usage)
+        if wanted is not None:
+            outer.observe_sizes()
         told = (
             None
             if self._nested is None

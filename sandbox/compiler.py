@@ -31,6 +31,7 @@ import ast
 import marshal
 import sys
 import warnings
+from collections import Counter
 from types import CodeType
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ import attrs
 
 from sandbox import meter, policy
 from sandbox.faults import CompileError
+from sandbox.field_uses import mark_field_uses
 from sandbox.restricted import located
 from sandbox.transformer import Transformer
 
@@ -117,8 +119,9 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
     tree = ast.parse(source, inner, "exec", type_comments=False)
     _check_size(tree, filename)
     _check_finally(tree, filename)
-    bound = _bound_names(tree)
-    transformer = Transformer(bound)
+    bindings = _bindings(tree)
+    mark_field_uses(tree, bindings)
+    transformer = Transformer(frozenset(bindings))
     functions = tuple((node.name, node.lineno) for node in tree.body if isinstance(node, ast.FunctionDef))
     imports = _imports(tree)
     thunk = _annotations(tree, transformer)
@@ -165,23 +168,23 @@ def _check_finally(tree: ast.Module, filename: str) -> None:
                 )
 
 
-def _bound_names(tree: ast.Module) -> frozenset[str]:
-    """Return every name that the module binds in any scope, by any form."""
-    names: set[str] = set()
+def _bindings(tree: ast.Module) -> Counter[str]:
+    """Return every name that the module binds in any scope, by any form, and how often."""
+    names: Counter[str] = Counter()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
+            names[node.id] += 1
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
+            names[node.name] += 1
         elif isinstance(node, ast.arg):
-            names.add(node.arg)
+            names[node.arg] += 1
         elif isinstance(node, ast.alias):
-            names.add(node.asname or node.name)
+            names[node.asname or node.name] += 1
         elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-            names.add(node.name)
+            names[node.name] += 1
         elif isinstance(node, ast.MatchMapping) and node.rest:
-            names.add(node.rest)
-    return frozenset(names)
+            names[node.rest] += 1
+    return names
 
 
 def _imports(tree: ast.Module) -> tuple[Import, ...]:

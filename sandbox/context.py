@@ -145,6 +145,7 @@ class Meta(HostObject):
         """What is used of each limit of the transaction, and what remains."""
         if self._level.kind == "action":
             raise NotAllowed("an action is not a transaction and has no transaction metrics")
+        self._level.observe_sizes()
         return self._level.limits.metrics(self._level.database.usage)
 
     def request(self) -> dict[str, Value]:

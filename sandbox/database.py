@@ -57,6 +57,9 @@ class DatabaseReader(HostObject):
         self._level = level
         self._system = SystemReader(level)
 
+    def _narrowed_(self, fields: tuple[str, ...]) -> DatabaseReader | NarrowReader:
+        return self if self._level.execution.narrow is None else NarrowReader(self, frozenset(fields))
+
     def insert(self, *arguments: Any) -> str:
         raise _no_writes("insert")
 
@@ -80,11 +83,14 @@ class DatabaseReader(HostObject):
 
     def get(self, *arguments: Any) -> Document | None:
         """`get(id)` or `get(table, id)`: the document, None when there is none."""
+        return self._get(arguments, None)
+
+    def _get(self, arguments: tuple[Any, ...], fields: frozenset[str] | None) -> Document | None:
         table, document_id = _table_and_id("get", arguments)
         number = self._number_of(document_id, table)
         if number < USER_TABLE_FIRST:
             raise InvalidId(f"{document_id!r} belongs to a system table; read it with ctx.db.system.get(...)")
-        return _get(self._level, document_id)
+        return _get(self._level, document_id, fields)
 
     def query(self, table: str) -> Query:
         """A lazy query over a table, in order of creation."""
@@ -106,6 +112,20 @@ class DatabaseReader(HostObject):
         if table is not None and number != self._level.database.table_number(table):
             raise InvalidId(f"{document_id!r} is not an id of table {table!r}")
         return number
+
+
+class NarrowReader(HostObject):
+    """`ctx.db` for one `get` of which no more than some fields are looked at."""
+
+    __slots__ = ("_fields", "_reader")
+    _exposed_ = frozenset({"get"})
+
+    def __init__(self, reader: DatabaseReader, fields: frozenset[str]) -> None:
+        self._reader = reader
+        self._fields = fields
+
+    def get(self, *arguments: Any) -> Document | None:
+        return self._reader._get(arguments, self._fields)
 
 
 class Variables(HostObject):
@@ -332,8 +352,8 @@ def _table_and_id(operation: str, arguments: tuple[Any, ...]) -> tuple[str | Non
     return table, arguments[-1]
 
 
-def _get(level: Level, document_id: str) -> Document | None:
-    document = level.database.get(document_id)
+def _get(level: Level, document_id: str, fields: frozenset[str] | None = None) -> Document | None:
+    document = level.database_for(fields).get(document_id)
     level.execution.charge_documents(1)
     level.limits.check_reads(level.database.usage)
     return document

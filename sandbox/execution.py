@@ -17,7 +17,7 @@ from sandbox.cursors import CursorCodec, Journal
 from sandbox.determinism import Chance
 from sandbox.frames import Kind
 from sandbox.limits import DEFAULT_LIMITS, Limits
-from sandbox.transaction import Database
+from sandbox.transaction import Database, NarrowDatabase
 from tidewell.schema import Schema
 from tidewell.values import Value, number
 
@@ -44,6 +44,7 @@ class Execution:
     schema: Schema | None
     identity: dict[str, Value] | None
     observed: set[str] = attrs.field(factory=set)
+    narrow: NarrowDatabase | None = None  # in queries: the database, as long as fields are told apart
     _created_ms: float = attrs.field(default=-math.inf, init=False)
     _bytes_charged: int = attrs.field(default=0, init=False)
     _rows_unpaid: int = attrs.field(default=0, init=False)
@@ -81,6 +82,15 @@ class Level:
     chance: Chance
     limits: Limits = DEFAULT_LIMITS
     depth: int = 1
+
+    def database_for(self, fields: frozenset[str] | None) -> Database:
+        """Return the database to read from when no more than `fields` of documents are looked at."""
+        narrow = self.execution.narrow
+        return self.database if narrow is None or fields is None else narrow.narrowed(fields)
+
+    def observe_sizes(self) -> None:
+        """The call can tell how large its documents are, so that every field of them counts."""
+        self.execution.narrow = None
 
     @property
     def database(self) -> Database:

@@ -53,7 +53,7 @@ from sandbox.sdk import EXCEPTIONS, build_module
 from sandbox.traces import MESSAGE_MAX, GuestError, describe
 from sandbox.tracing.recorder import Recorder
 from sandbox.trail import TrackedDatabase, Trail
-from sandbox.transaction import CannotServe, Database, OpenDatabase, PlacedDatabase
+from sandbox.transaction import CannotServe, Database, NarrowDatabase, OpenDatabase, PlacedDatabase
 from tidewell.errors import AppError, InvalidValue, LimitExceeded, TidewellError
 from tidewell.values import Value, canonical_text, pack, size_bytes, unpack_trusted
 
@@ -141,6 +141,7 @@ class Executor:
     ) -> Outcome:
         runtime, lines = self._runtime, LogLines()
         database: Database | None = None
+        narrow: NarrowDatabase | None = None
         placed: PlacedDatabase | None = None
         if call.kind != "action":
             own_ts = call.begin_ts
@@ -159,6 +160,8 @@ class Executor:
             trail = Trail(database.usage, lambda: runtime.steps_used, in_words=call.in_words)
             nested = NestedCalls(trail)
             database = TrackedDatabase(database, trail)
+        elif call.kind == "query" and call.trace is None:
+            narrow = opened
         recorder: Recorder | None = None
         if call.trace is not None:
             recorder = Recorder(call.trace, runtime.meter, lines)
@@ -167,6 +170,7 @@ class Executor:
         failure: _Failure | None = None
         value: Value = None
         journal: str | None = None
+        execution: Execution | None = None
         try:
             execution = Execution(
                 database=database,
@@ -178,6 +182,7 @@ class Executor:
                 schema=app.schema,
                 identity=unpack_trusted(call.identity),
                 observed=runtime.observed,
+                narrow=narrow,
             )
             calls = Calls(
                 app,
@@ -206,6 +211,11 @@ class Executor:
             for warning in in_force.warnings(database.usage):
                 lines.add("WARN", warning)
         outcome = self._outcome(value, failure, journal, database, lines)
+        # A failure may be about sizes, which are of whole documents.
+        if failure is None and execution is not None and execution.narrow is not None:
+            reads, fields = execution.narrow.split_reads()
+            if fields:
+                outcome = msgspec.structs.replace(outcome, reads=reads.pack(), fields=fields.pack())
         if trail is not None and nested is not None:
             outcome = msgspec.structs.replace(
                 outcome,

@@ -33,14 +33,17 @@ class InvalidFilter(TidewellError):
 class Expression(HostObject):
     """One node. Guests hold and combine expressions; only the host evaluates them."""
 
-    __slots__ = ("_evaluate", "_nodes", "_text")
+    __slots__ = ("_evaluate", "_fields", "_nodes", "_text")
 
-    def __init__(self, evaluate: Callable[[Document], Value], nodes: int, text: str) -> None:
+    def __init__(
+        self, evaluate: Callable[[Document], Value], nodes: int, text: str, fields: frozenset[str]
+    ) -> None:
         if nodes > NODES_MAX:
             raise InvalidFilter(f"a filter of more than {NODES_MAX} operations")
         self._evaluate = evaluate
         self._nodes = nodes
         self._text = text  # the same for the same expression; part of a cursor's fingerprint
+        self._fields = fields  # at the top of the document, that it may look at
 
 
 class FilterBuilder(HostObject):
@@ -68,7 +71,7 @@ class FilterBuilder(HostObject):
                 value = value[step]
             return value
 
-        return Expression(evaluate, 1, f"field({path!r})")
+        return Expression(evaluate, 1, f"field({path!r})", frozenset(steps[:1]))
 
     def eq(self, left: object, right: object) -> Expression:
         return self._compare("eq", operator.eq, left, right)
@@ -116,7 +119,7 @@ class FilterBuilder(HostObject):
                 return number(-float(value))
             raise InvalidFilter(f"q.neg() takes a number or an int64, found {found_text(value)}")
 
-        return Expression(evaluate, inner._nodes + 1, f"neg({inner._text})")
+        return Expression(evaluate, inner._nodes + 1, f"neg({inner._text})", inner._fields)
 
     def and_(self, *operands: object) -> Expression:
         return self._logic("and_", operands, stops_at=False)
@@ -130,15 +133,16 @@ class FilterBuilder(HostObject):
             lambda document: not _truth(inner._evaluate(document), "not_"),
             inner._nodes + 1,
             f"not_({inner._text})",
+            inner._fields,
         )
 
     def _operand(self, value: object) -> Expression:
         if isinstance(value, Expression):
             return value
         if value is MISSING:
-            return Expression(lambda _: MISSING, 1, "MISSING")
+            return Expression(lambda _: MISSING, 1, "MISSING", frozenset())
         literal = take_in(value, "q", self._charge, bytes_max=LITERAL_BYTES_MAX)
-        return Expression(lambda _: literal, 1, repr(literal))
+        return Expression(lambda _: literal, 1, repr(literal), frozenset())
 
     def _compare(
         self, name: str, compare: Callable[[Any, Any], bool], left: object, right: object
@@ -148,7 +152,7 @@ class FilterBuilder(HostObject):
         def evaluate(document: Document) -> Value:
             return compare(order_key(first._evaluate(document)), order_key(second._evaluate(document)))
 
-        return Expression(evaluate, first._nodes + second._nodes + 1, f"{name}({first._text},{second._text})")
+        return _of_two(evaluate, name, first, second)
 
     def _arithmetic(
         self,
@@ -174,7 +178,7 @@ class FilterBuilder(HostObject):
                 f"q.{name}() takes two numbers or two int64, found {found_text(a)} and {found_text(b)}"
             )
 
-        return Expression(evaluate, first._nodes + second._nodes + 1, f"{name}({first._text},{second._text})")
+        return _of_two(evaluate, name, first, second)
 
     def _logic(self, name: str, operands: tuple[object, ...], *, stops_at: bool) -> Expression:
         inner = [self._operand(operand) for operand in operands]
@@ -186,7 +190,15 @@ class FilterBuilder(HostObject):
             return not stops_at
 
         text = ",".join(expression._text for expression in inner)
-        return Expression(evaluate, sum(each._nodes for each in inner) + 1, f"{name}({text})")
+        fields = frozenset[str]().union(*(each._fields for each in inner))
+        return Expression(evaluate, sum(each._nodes for each in inner) + 1, f"{name}({text})", fields)
+
+
+def _of_two(
+    evaluate: Callable[[Document], Value], name: str, first: Expression, second: Expression
+) -> Expression:
+    text = f"{name}({first._text},{second._text})"
+    return Expression(evaluate, first._nodes + second._nodes + 1, text, first._fields | second._fields)
 
 
 def found_text_of(value: object) -> str:

@@ -186,6 +186,7 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=T
     log_lines: LogLines = []
     journal: Text | None = None
     reads: Packed = b""  # packed read set
+    fields: Packed = b""  # packed reads besides it, of queries that looked at some fields of documents only
     writes: PackedWrites = b""  # packed write set; empty when nothing was written or the call failed
     # Packed lines that reads and writes came from, when asked for and not too many.
     places: Annotated[bytes, Meta(max_length=PLACES_BYTES_MAX)] = b""

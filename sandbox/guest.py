@@ -33,7 +33,7 @@ from sandbox.facades.registry import BUILDERS
 from sandbox.faces import base_of, real
 from sandbox.faults import Terminated
 from sandbox.guards import Structure, structure_guards
-from sandbox.host import HostObject, named
+from sandbox.host import HostObject, named, touching
 from sandbox.lazy import Lazies
 from sandbox.meter import DEPTH_DEFAULT, FUEL_DEFAULT, Meter
 from sandbox.methods import Methods
@@ -139,6 +139,7 @@ class GuestRuntime:
             "_class_": make_class(bases, base_of, self.meter.charge),
             "_super_": super_method,
             "_named_": named,
+            "_touching_": touching,
             "_Exception_": Exception,
             "__build_class__": __build_class__,
             **{f"_{name}_type_": kind for name, kind in _PATTERN_TYPES.items()},

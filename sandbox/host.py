@@ -30,6 +30,10 @@ class HostObject:
     _exposed_: ClassVar[frozenset[str]] = frozenset()
     _writable_: ClassVar[bool] = False
 
+    def _narrowed_(self, fields: tuple[str, ...]) -> HostObject:
+        """Return what reads the same documents for these fields of them alone."""
+        return self
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__slots__" not in cls.__dict__:
@@ -47,6 +51,11 @@ class Named(HostObject):
 
     def _name_(self, name: str) -> Any:
         raise NotImplementedError
+
+
+def touching(value: Any, fields: tuple[str, ...]) -> Any:
+    """Return `value`, knowing that of the documents it reads next only `fields` will be looked at."""
+    return value._narrowed_(fields) if isinstance(value, HostObject) else value
 
 
 def named(value: Any, name: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-VERSION: Final = 2  # raised with the form of compiled code as well, which caches keep
+VERSION: Final = 3  # raised with the form of compiled code as well, which caches keep
 
 
 @attrs.frozen

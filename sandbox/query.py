@@ -27,6 +27,7 @@ from tidewell.ranges import WHOLE, IndexRange
 from tidewell.validators import Scope, check
 from tidewell.values import MISSING, Int64, Value, pack
 
+_NO_FIELDS: Final[frozenset[str]] = frozenset()
 OPERATORS_MAX: Final = 256  # chained on one query (R4)
 BUILT_IN_FIELDS: Final = {"by_creation_time": ("_creationTime",), "by_id": ("_id",)}
 
@@ -83,7 +84,7 @@ def _written(value: Value) -> list[Value]:
 class Query(HostObject):
     """`ctx.db.query("posts")`: chain, then consume."""
 
-    __slots__ = ("_level", "_plan")
+    __slots__ = ("_level", "_plan", "_touched")
     _exposed_ = frozenset(
         {
             "collect",
@@ -99,9 +100,15 @@ class Query(HostObject):
         }
     )
 
-    def __init__(self, level: Level, plan: Plan) -> None:
+    def __init__(self, level: Level, plan: Plan, touched: frozenset[str] | None = None) -> None:
         self._level = level
         self._plan: Plan | None = plan
+        self._touched = touched  # the fields that will be looked at; None for whole documents
+
+    def _narrowed_(self, fields: tuple[str, ...]) -> Query:
+        if self._plan is None or self._level.execution.narrow is None:
+            return self
+        return Query(self._level, self._take_plan(), frozenset(fields))
 
     def _take_plan(self) -> Plan:
         """Return the plan and leave the object used."""
@@ -183,7 +190,7 @@ class Query(HostObject):
         plan = self._take_plan()
         if plan.predicates:
             return sum(1 for _ in self._documents(plan))
-        database = self._level.database
+        database = self._level.database_for(_NO_FIELDS)
         if database.table_number(plan.table) is None:
             return 0
         counted = database.count(plan.table, plan.index, plan.range)
@@ -225,6 +232,8 @@ class Query(HostObject):
 
     def _page_request(self, options: dict[str, Value], fingerprint: bytes) -> tuple[PageRequest, bool]:
         execution, limits = self._level.execution, self._level.limits
+        if "maximumBytesRead" in options:
+            self._level.observe_sizes()
         for name in ("numItems", "maximumRowsRead", "maximumBytesRead"):
             if name in options and not options[name] >= 1:
                 raise InvalidQuery(f"paginate: {name} must be at least 1")
@@ -257,6 +266,12 @@ class Query(HostObject):
             return BUILT_IN_FIELDS[index]
         raise UnknownIndex(f"there is no table {table!r}, so it has no index {index!r}")
 
+    def _fields_of(self, plan: Plan) -> frozenset[str] | None:
+        """Return the fields that reading looks at, by filters or afterwards; None for all."""
+        if self._touched is None or not plan.predicates:
+            return self._touched
+        return self._touched.union(*(predicate._fields for predicate in plan.predicates))
+
     def _documents(self, plan: Plan) -> Iterator[Document]:
         rows = self._rows(plan)
         if not plan.predicates:
@@ -267,7 +282,7 @@ class Query(HostObject):
         self, plan: Plan, start_after: bytes | None = None, stop_at: bytes | None = None
     ) -> Iterator[tuple[bytes, Document]]:
         """Yield rows as the database hands them out, paid for and counted. The only place that scans."""
-        database, limits = self._level.database, self._level.limits
+        database, limits = self._level.database_for(self._fields_of(plan)), self._level.limits
         charge_documents = self._level.execution.charge_documents
         if database.table_number(plan.table) is None:
             return

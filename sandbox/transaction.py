@@ -37,6 +37,7 @@ class Usage(Protocol):
     @property
     def bytes_before(self) -> int:
         """Bytes of what writes looked up. They cost fuel and count against no limit."""
+
     @property
     def contents(self) -> int:
         """A running CRC of the packed documents handed out, in order."""
@@ -129,6 +130,20 @@ class PlacedDatabase(Database, Protocol):
         """Return what has been kept since `trace_places`."""
 
 
+class NarrowDatabase(Database, Protocol):
+    """A database that can tell which reads looked at a few fields of documents only."""
+
+    def narrowed(self, fields: frozenset[str]) -> Database:
+        """Return the same transaction, for reads that look at no more than `fields` of documents."""
+
+    def split_reads(self) -> tuple[Packs, Packs]:
+        """Return what was read whole, and what for some fields. `read_set` is both together, as whole."""
+
+
+class OpenedDatabase(PlacedDatabase, NarrowDatabase, Protocol):
+    """What a call begins with."""
+
+
 class CannotServe(Exception):
     """This worker cannot run the request, for a reason of its own; the engine takes another one."""
 
@@ -139,4 +154,4 @@ class CannotServe(Exception):
 
 # (begin_ts, LMDB transaction id, overlay of packed write sets, oldest first) -> a new transaction.
 # Raises `CannotServe`.
-OpenDatabase = Callable[[int, int, list[bytes]], PlacedDatabase]
+OpenDatabase = Callable[[int, int, list[bytes]], OpenedDatabase]

@@ -24,6 +24,7 @@ from typing import Any
 
 from sandbox import policy
 from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
+from sandbox.field_uses import MARK
 from sandbox.inference import integer_names
 from sandbox.inline import Inliner, Mode, is_number, is_pure
 from sandbox.restricted import call, located
@@ -137,6 +138,12 @@ class Transformer(ExpressionTransformer):
     function_depth = 0
     class_fields: list[str] | None = None  # annotated names of the class body being visited
     in_class_pattern = False  # where `match` compares attributes, which `_subject_` has not walked
+
+    def visit(self, node: ast.AST) -> Any:
+        """What reads documents for some of their fields is told so (`field_uses`)."""
+        fields = getattr(node, MARK, None)
+        visited = super().visit(node)
+        return visited if fields is None else call("_touching_", visited, ast.Constant(fields), at=node)
 
     # ---- functions ---------------------------------------------------------------
 

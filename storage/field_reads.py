@@ -29,7 +29,7 @@ from tidewell.values import Int64, Value, pack
 Document = Mapping[str, Value]
 
 FIELD_SETS_MAX: Final = 1_000  # different sets of fields in one execution; far above what sources hold
-_PLAIN: Final = frozenset({str, int, bool, float, bytes, type(None), Int64})
+_PLAIN: Final = frozenset({str, int, bool, bytes, type(None), Int64})  # not float: NaN is not equal to itself
 _ABSENT: Final = object()
 
 

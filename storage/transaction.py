@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from zlib import crc32
 
 import attrs
@@ -24,6 +25,7 @@ from storage.buffer import Buffer
 from storage.catalog import Catalog, IndexInfo, TableInfo, TooManyTables
 from storage.commits import WriteSet
 from storage.errors import StoreError, Timestamp
+from storage.field_reads import FieldReads
 from storage.keys import Interval, encode, fields_part, id_interval, interval_of, successor
 from storage.layout import BY_ID, CATALOG_INDEXES, CATALOG_SCHEMA, CATALOG_TABLES, index_id_of, table_prefix
 from storage.places import PLACES_MAX, Locate, PlacedRecorder, Places, WritePlace
@@ -72,6 +74,7 @@ class Transaction:
     _undo: list[_Undo] = attrs.field(factory=list, init=False)
     _savepoints: list[tuple[int, int, int, Catalog]] = attrs.field(factory=list, init=False)
     _write_places: list[WritePlace] = attrs.field(factory=list, init=False)
+    _narrow: dict[frozenset[str], Transaction] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._buffer = Buffer(self.snapshot)
@@ -83,6 +86,14 @@ class Transaction:
     def trace_places(self, locate: Locate) -> None:
         """Keep where each read and each write comes from. To be called before the first of them."""
         self._recorder = PlacedRecorder(locate=locate)
+
+    def narrowed(self, fields: frozenset[str]) -> Transaction:
+        """Return this transaction for reads of which no more than `fields` of documents are looked at."""
+        narrow = self._narrow.get(fields)
+        if narrow is None:
+            narrow = self._narrow[fields] = copy(self)  # all of it is shared, but for what it records
+            narrow._recorder = Recorder()
+        return narrow
 
     # ---- the catalog -----------------------------------------------------------------
 
@@ -352,7 +363,18 @@ class Transaction:
     # ---- the outcome ---------------------------------------------------------------------
 
     def read_set(self) -> ReadSet:
-        return self._recorder.read_set()
+        """Return everything that was read, as if whole documents had been."""
+        reads, fields = self.split_reads()
+        return reads.union(fields.whole()) if fields else reads
+
+    def split_reads(self) -> tuple[ReadSet, FieldReads]:
+        """Return what was read whole, and what for some fields only."""
+        narrow = (
+            (fields, interval)
+            for fields, transaction in self._narrow.items()
+            for interval in transaction._recorder.read_set().intervals()
+        )
+        return self._recorder.read_set(), FieldReads.of(narrow)
 
     def places(self) -> Places:
         """Return where reads and writes came from; nothing unless `trace_places` was called."""

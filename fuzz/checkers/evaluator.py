@@ -12,7 +12,7 @@ from fuzz.history import Failed
 from sandbox.executor import Executor
 from sandbox.frames import Call, Load, Loaded, LoadFailed, Module, Outcome, Ran, Run, Syscall, SyscallReply
 from sandbox.guest import prepare_process
-from sandbox.transaction import PlacedDatabase
+from sandbox.transaction import OpenedDatabase
 from storage import Snapshot, Store, Transaction
 from tidewell.values import normalize, pack, unpack, wire_json
 
@@ -40,7 +40,7 @@ class Evaluator:
         assert isinstance(reply, Loaded), reply
         return evaluator
 
-    def _begin(self, begin_ts: int, txn_id: int, overlay: list[bytes]) -> PlacedDatabase:
+    def _begin(self, begin_ts: int, txn_id: int, overlay: list[bytes]) -> OpenedDatabase:
         assert not overlay
         if self._snapshot is not None:
             self._snapshot.close()

@@ -104,6 +104,13 @@ class MemoryDatabase:
             raise UnknownIndex(f"no index {index!r} on {table!r}")
         return (*self._state.indexes[table][index].fields, "_creationTime")
 
+    def narrowed(self, fields: frozenset[str]) -> MemoryDatabase:
+        self.reads.append(("fields", *sorted(fields)))
+        return self
+
+    def split_reads(self) -> tuple[Packed, Packed]:
+        return self.read_set(), Packed([])
+
     # ---- reading -------------------------------------------------------------------
 
     def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the protocol's name
