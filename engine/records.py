@@ -17,7 +17,7 @@ Budget: at most 1.5 times the packed arguments and 300 bytes for a small mutatio
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -208,7 +208,6 @@ class MutationRecord:
 
     def at(self, begin_ts: Timestamp) -> Record:
         """Return the record of the call as run on the snapshot at `begin_ts`."""
-        raw, failure = self.guest.raw, self.guest.failure
         return Record(
             execution=self.frame.execution,
             parent=self.call.parent,
@@ -228,19 +227,32 @@ class MutationRecord:
             now_ms=self.frame.now_ms,
             begin_ts=begin_ts,
             duration_us=self.duration_us,
-            steps=self.guest.steps,
             limits={**self.frame.limits, "steps": self.frame.fuel} if self.frame.fuel else self.frame.limits,
-            counters=self.guest.counters,
-            observed=sorted(self.guest.observed),
-            reads_digest=digest(raw.reads),
-            writes_digest=digest(raw.writes),
-            result=digest(raw.value),
-            log_lines=raw.log_lines,
-            nested=raw.nested,
-            nested_count=raw.nested_count,
-            trail=raw.trail,
-            error="" if failure is None else failure.message,
+            **_outcome(self.guest),
         )
+
+
+def with_outcome(record: Record, guest: GuestOutcome) -> Record:
+    """Return `record` as it would be if its call had ended like `guest`."""
+    return attrs.evolve(record, **_outcome(guest))
+
+
+def _outcome(guest: GuestOutcome) -> dict[str, Any]:
+    """Return the fields of a record that say what a call did."""
+    raw, failure = guest.raw, guest.failure
+    return {
+        "steps": guest.steps,
+        "counters": guest.counters,
+        "observed": sorted(guest.observed),
+        "reads_digest": digest(raw.reads),
+        "writes_digest": digest(raw.writes),
+        "result": digest(raw.value),
+        "log_lines": raw.log_lines,
+        "nested": raw.nested,
+        "nested_count": raw.nested_count,
+        "trail": raw.trail,
+        "error": "" if failure is None else failure.message,
+    }
 
 
 def digest(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,7 +29,9 @@ from engine.deployment import WORKER_ENTRY
 from engine.history import History
 from engine.log_commands import Paper, moment_option
 from engine.push import PushFailed, load_active
+from engine.replay.capsule import Capsule, InvalidCapsule
 from engine.replay.divergence import Replayed
+from engine.replay.encapsulate import encapsulate, replay_capsule
 from engine.replay.recorded import RecordedCall, read_recorded
 from engine.replay.replayer import Replayer
 from engine.replay.report import Summary, lines_of, what_if_lines
@@ -188,12 +190,27 @@ def _replay_log(
 
 def _replay_some(data: Path, names: tuple[str, ...], as_json: bool) -> bool:
     results = []
-    with Source.open(data) as source:
-        history = History(source.store)
-        calls = [read_recorded(source.store, history.find(name).ts, source.versions) for name in names]
-        results = run_to_end(lambda: _replay_each(source, calls))
+    commits = [name for name in names if not Path(name).is_file()]
+    for name in names:
+        if name not in commits:
+            results.append(_replay_capsule(Path(name)))
+    if commits:
+        with Source.open(data) as source:
+            history = History(source.store)
+            calls = [read_recorded(source.store, history.find(name).ts, source.versions) for name in commits]
+            results += run_to_end(lambda: _replay_each(source, calls))
     _print_results(results, as_json)
     return all(result.divergence is None or not result.divergence.is_fault for result in results)
+
+
+def _replay_capsule(path: Path) -> Replayed:
+    try:
+        capsule = Capsule.unpack(path.read_bytes())
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+    except InvalidCapsule as error:
+        raise click.ClickException(f"{path}: {error}") from None
+    return run_to_end(lambda: replay_capsule(capsule, one_worker))
 
 
 async def _replay_each(source: Source, calls: list[RecordedCall]) -> list[Replayed]:
@@ -272,4 +289,68 @@ def _other_code(app: Path, source: Source) -> CodeVersion:
     raise click.ClickException("\n".join(problems))
 
 
-COMMANDS: Final = (replay, what_if)
+# ---- capsule -----------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("commit")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file to write.",
+)
+@click.option("--redact", is_flag=True, help="Replace string values, equal ones by equal ones.")
+@data_option
+@json_option
+def capsule(commit: str, output: Path, redact: bool, data: Path, as_json: bool) -> None:
+    """Put one logged mutation into a file: its record, its code, and the documents it read.
+
+    `tidewell replay FILE` runs it again anywhere, with no database. The file holds the
+    source of all functions, and every document in the read set; --redact takes the words
+    out of the documents, not out of the code.
+
+    COMMIT is a timestamp from `tidewell log`, the start of an execution id, or "latest".
+    """
+    try:
+        with Source.open(data) as source:
+            recorded = read_recorded(source.store, History(source.store).find(commit).ts, source.versions)
+            made = run_to_end(lambda: encapsulate(source, recorded, one_worker, redact=redact))
+        packed = made.capsule.pack()
+        output.write_bytes(packed)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+    steps = made.capsule.record.steps
+    if as_json:
+        told = {
+            "path": str(output),
+            "bytes": len(packed),
+            "ts": str(recorded.ts),
+            "documents": len(made.capsule.read),
+            "redacted": None if made.redaction is None else made.redaction.count,
+            "steps": steps,
+            "recordedSteps": recorded.record.steps,
+        }
+        click.echo(json.dumps(told))
+        return
+    click.echo(
+        f"Wrote {recorded.record.function} at {recorded.ts} with {len(made.capsule.read):,} documents "
+        f"to {output} ({len(packed):,} bytes)."
+    )
+    if made.redaction is not None:
+        click.echo(f"{made.redaction.count:,} strings were replaced. The source code was not changed.")
+        if steps != recorded.record.steps:
+            click.echo(
+                f"Without its words the call goes another way: {steps:,} steps, not "
+                f"{recorded.record.steps:,}."
+            )
+
+
+def one_worker(source: Source) -> AbstractAsyncContextManager[Replayer]:
+    return replaying(source, 1)
+
+
+COMMANDS: Final = (replay, what_if, capsule)

@@ -214,3 +214,32 @@ def test_what_if_of_functions_that_do_not_compile_is_told(data: Path, tmp_path: 
     result = tidewell("what-if", app_with(tmp_path, "def sell", "def se ll"), "--data", data)
     assert result.exit_code == 1
     assert "shop.py:" in result.stderr
+
+
+# ---- capsule -----------------------------------------------------------------------------
+
+
+def test_capsule_is_written_and_replayed_without_the_deployment(data: Path, tmp_path: Path) -> None:
+    capsule = tmp_path / "sold.capsule"
+    result = tidewell("capsule", "latest", "-o", capsule, "--data", data)
+    assert result.exit_code == 0, result.output
+    assert f"Wrote shop:sell at {timestamps(data)[-1]} with 1 documents" in result.stdout
+    shutil.rmtree(data)
+    result = tidewell("replay", capsule, "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "shop:sell: as recorded" in result.stdout
+
+
+def test_redacting_says_how_much_was_replaced(data: Path, tmp_path: Path) -> None:
+    capsule = tmp_path / "sold.capsule"
+    result = tidewell("capsule", "latest", "-o", capsule, "--redact", "--json", "--data", data)
+    told = json.loads(result.stdout)
+    assert (told["redacted"], told["documents"], told["bytes"]) == (1, 1, capsule.stat().st_size)
+    assert tidewell("replay", capsule).exit_code == 0
+
+
+def test_file_that_is_no_capsule_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear all")
+    result = tidewell("replay", tmp_path / "letter")
+    assert result.exit_code == 1
+    assert "this is no capsule" in result.stderr
