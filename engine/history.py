@@ -1,8 +1,9 @@
 """What a deployment's log says, put together for people: commits, what they changed, who asked.
 
 Reads a data folder through `SharedStore`, so it works beside a running server, on a
-stopped deployment and on a backup. Every commit is one of three: the *call* of a mutation,
-a *push* of code, or the *engine*'s own (the rows of `_conflicts`, say).
+stopped deployment and on a backup. Every commit is one of four: the *call* of a mutation,
+a *push* of code, an *edit* of documents by a person's hand or an import, or the *engine*'s own
+(the rows of `_conflicts`, say).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from engine.attempts import Attempt, read_attempts
 from engine.records import Record, unpack_record
 from storage import Catalog, LogEntry, SharedStore, StoreError, Timestamp
 from tidewell.errors import InvalidId
-from tidewell.ids import decode_id
+from tidewell.ids import USER_TABLE_FIRST, decode_id
 from tidewell.values import MISSING, Value, unpack_trusted
 
 EXECUTION_DIGITS: Final = 32
 EXECUTION_DIGITS_MIN: Final = 6  # of a prefix that stands for an execution
 LATEST: Final = "latest"
 
-Kind = Literal["call", "push", "engine"]
+Kind = Literal["call", "push", "edit", "engine"]
 Operation = Literal["insert", "update", "delete"]
 
 
@@ -59,9 +60,10 @@ class Committed:
     def kind(self) -> Kind:
         if self.record is not None:
             return "call"
-        return (
-            "push" if self.entry.catalog is not None and self.entry.catalog.schema is not None else "engine"
-        )
+        if self.entry.catalog is not None and self.entry.catalog.schema is not None:
+            return "push"
+        is_of_users = any(write.table >= USER_TABLE_FIRST for write in self.entry.writes)
+        return "edit" if is_of_users else "engine"
 
     @property
     def args(self) -> dict[str, Value]:

@@ -125,6 +125,8 @@ def title(commit: Committed) -> str:
     if commit.kind == "push":
         assert commit.entry.catalog is not None
         return f"push of version {str(commit.entry.catalog.schema)[:12]}"
+    if commit.kind == "edit":
+        return "edited by hand, or imported"
     return "the engine's own" if commit.entry.writes or commit.entry.catalog else "housekeeping"
 
 

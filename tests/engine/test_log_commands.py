@@ -216,6 +216,22 @@ def test_backup_is_read_like_the_original(story: Story) -> None:
         assert (copy.exit_code, copy.stdout) == (0, original.stdout)
 
 
+def test_what_a_person_edits_by_hand_is_in_the_log(tmp_path: Path) -> None:
+    async def edit() -> tuple[str, int]:
+        async with deployed(tmp_path, {"posts.py": POSTS}) as it:
+            post = await it.run("posts:write", text="x")
+            await it.deployment.own_writes.run(lambda edited: edited.replace(post, {"likes": 5}))
+            return post, it.deployment.head_ts
+
+    post, edited = trio.run(edit)
+    data = str(tmp_path / "data")
+    assert "edited by hand, or imported" in run("log", data).stdout.splitlines()[-1]
+    assert "what       edited by hand, or imported" in run(f"show {edited}", data).stdout
+    assert run(f"history {post}", data).stdout.splitlines()[4].endswith("edited by hand, or imported")
+    why = run(f"why {post} likes -n 1", data).stdout
+    assert "line unknown: not written by a function" in why
+
+
 async def test_log_follows_a_deployment_that_runs(tmp_path: Path) -> None:
     async with deployed(tmp_path, {"posts.py": POSTS}) as it:
         command = [sys.executable, "-m", "engine", "log", "-f", "--json", "--data", str(tmp_path / "data")]
