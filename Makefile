@@ -4,7 +4,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python)
 SECONDS ?= 600
 JOBS ?= $(shell nproc)
 
-.PHONY: test lint fuzz canaries ci
+.PHONY: test lint fuzz outsiders canaries ci
 
 test:
 	bin/test -q
@@ -18,6 +18,10 @@ lint:
 # seeds per hour in the end.
 fuzz:
 	$(PYTHON) -m fuzz.ci --no-canaries --seconds $(SECONDS) --jobs $(JOBS)
+
+# Bytes of strangers, made wrong, for every parser that takes them.
+outsiders:
+	$(PYTHON) -m fuzz.outsiders --seconds $(SECONDS)
 
 # Every planted bug has to be found.
 canaries:

@@ -7,6 +7,7 @@ client.py         what an official client does, and a note of all it saw
 history.py        those notes, and the trace whose digest names a run
 workloads/        what the clients do, and what must hold in the end
 checkers/         what must hold for any workload, by reading the notes alone
+outsiders/        bytes of strangers, made wrong, for every parser that takes them
 canaries.py       planted bugs, each of which has to be found
 ci.py             a short swarm and all canaries; `make fuzz` has it run for as long as it is told
 """

@@ -94,7 +94,7 @@ class WriteSet:
         """
         try:
             rows, new_tables = _unpacker.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise InvalidValue("write_set", f"malformed bytes: {error}") from None
         if len(rows) > WRITES_MAX:
             raise InvalidValue("write_set", f"more than {WRITES_MAX} documents")

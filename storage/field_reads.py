@@ -103,7 +103,7 @@ class FieldReads:
         """
         try:
             rows = _unpacker.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise InvalidValue("field_reads", f"malformed bytes: {error}") from None
         if len(rows) > FIELD_SETS_MAX:
             raise InvalidValue("field_reads", f"more than {FIELD_SETS_MAX} sets of fields")

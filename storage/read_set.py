@@ -88,7 +88,7 @@ class ReadSet:
         """
         try:
             rows = _unpacker.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise InvalidValue("read_set", f"malformed bytes: {error}") from None
         if sum(len(starts) for _, starts, _ in rows) > READ_INTERVALS_MAX:
             raise InvalidValue("read_set", f"more than {READ_INTERVALS_MAX} intervals")
