@@ -52,12 +52,13 @@ class Admin:
     def query_at(self, ts: int, path: str, args: Mapping[str, Value]) -> Value:
         """Return what a query gives as of a commit. Raises `AppError`, `FunctionError` and `AdminFailed`."""
         body = {"path": path, "args": to_wire(args), "ts": encode_ts(ts), "format": "convex_encoded_json"}
-        answer = self._ask("POST", "/api/query_at_ts", body)
-        if answer["status"] == "success":
-            return from_wire(answer["value"])
-        if "errorData" in answer:
-            raise AppError(from_wire(answer["errorData"]))
-        raise FunctionError(path, answer["errorMessage"])
+        return _value_of(path, self._ask("POST", "/api/query_at_ts", body))
+
+    def explain(self, path: str, args: Mapping[str, Value]) -> tuple[Value, str]:
+        """Return what a query gives, and what the cache did for it, in words. Raises like `query_at`."""
+        body = {"path": path, "args": to_wire(args), "format": "convex_encoded_json"}
+        answer = self._ask("POST", "/api/explain", body)
+        return _value_of(path, answer), str(answer.get("text", ""))
 
     def _ask(self, method: str, path: str, body: object) -> Any:
         if not self.url.startswith(("http://", "https://")):
@@ -82,6 +83,14 @@ class Admin:
             raise AdminFailed(f"{self.url}: {reason}; is the deployment being served there?") from None
         except (OSError, ValueError, http.client.HTTPException, msgspec.DecodeError) as error:
             raise AdminFailed(f"{self.url}: {error or type(error).__name__}") from None
+
+
+def _value_of(path: str, answer: Any) -> Value:
+    if answer["status"] == "success":
+        return from_wire(answer["value"])
+    if "errorData" in answer:
+        raise AppError(from_wire(answer["errorData"]))
+    raise FunctionError(path, answer["errorMessage"])
 
 
 def _told(refusal: urllib.error.HTTPError) -> str:

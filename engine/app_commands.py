@@ -79,6 +79,12 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
     metavar="TS",
     help="Run a query on the data as of the commit with this timestamp, with the code of now.",
 )
+@click.option(
+    "--explain",
+    "explains",
+    is_flag=True,
+    help="Say what the cache did for a query, too: hit, miss or stale, and which commit it was.",
+)
 @click.option("--url", default="http://127.0.0.1:3210", show_default=True, help="The deployment.")
 @click.option(
     "--data",
@@ -88,7 +94,14 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
     help="Data folder of the deployment, for its admin key; without one, call as nobody.",
 )
 def run(
-    path: str, args: str, watch: bool, claims: str | None, as_of: int | None, url: str, data: Path
+    path: str,
+    args: str,
+    watch: bool,
+    claims: str | None,
+    as_of: int | None,
+    explains: bool,
+    url: str,
+    data: Path,
 ) -> None:
     """Call the function PATH, such as posts:list, and print its result as JSON.
 
@@ -102,11 +115,13 @@ def run(
         raise click.ClickException(f"--as needs the admin key, and there is none in {data}; give --data")
     acting_as = None if claims is None else _object(claims, "CLAIMS-JSON")
     what = Run(url, path, _object(args, "ARGS-JSON"), key, acting_as, watch)
-    if as_of is not None:
+    if as_of is not None or explains:
         if watch:
-            raise click.ClickException("--watch follows what changes, and --as-of shows what does not")
+            raise click.ClickException(
+                "--watch follows changes; --as-of and --explain are about one run"
+            )
         try:
-            click.echo(canonical_text(Admin(url, key, acting_as).query_at(as_of, path, what.args)))
+            _ask(Admin(url, key, acting_as), what, as_of)
         except (AppError, FunctionError, AdminFailed) as error:
             raise click.ClickException(explain(error)) from None
         return
@@ -116,6 +131,15 @@ def run(
         raise click.ClickException(explain(_leaves(errors)[0])) from None
     except* KeyboardInterrupt:
         raise SystemExit(130) from None  # how watching ends
+
+
+def _ask(admin: Admin, what: Run, as_of: int | None) -> None:
+    if as_of is not None:
+        click.echo(canonical_text(admin.query_at(as_of, what.path, what.args)))
+        return
+    value, told = admin.explain(what.path, what.args)
+    click.echo(canonical_text(value))
+    click.echo(told, err=True)
 
 
 def _object(text: str, name: str) -> dict[str, Value]:

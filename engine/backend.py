@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import attrs
 
 from tidewell.values import Value
+
+if TYPE_CHECKING:
+    from engine.explain import Explained
 
 Origin = Literal["socket", "http", "internal", "cli", "request"]  # the last is of HTTP actions
 Kind = Literal["query", "mutation", "action"]
@@ -154,6 +157,9 @@ class Backend(Protocol):
 
     async def query(self, call: Call, *, ts: int | None = None) -> QueryOutcome:
         """Run a query at `ts`, or at the newest snapshot."""
+
+    async def explain(self, call: Call) -> Explained:
+        """Run a query at the newest snapshot, and say what the cache had for it."""
 
     async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
         """Run a mutation to its durable commit.

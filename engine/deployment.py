@@ -36,6 +36,7 @@ from engine.committer import Committer
 from engine.conditions import keep_current
 from engine.conflicts import Conflicts
 from engine.environment import Environment
+from engine.explain import Explained, explain
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES as MUTATION_LANES
@@ -109,6 +110,10 @@ class Deployment:
             problem = f"OutOfRetention: asked about {ts}, and history begins at {horizon}\n"
             return QueryOutcome(ts, None, b"null", (), None, Failure(problem, kind="OutOfRetention"), b"")
         return await self.queries.query(call, ts)
+
+    async def explain(self, call: Call) -> Explained:
+        outcome, lookup, is_own = await self.queries.explained(call, None)
+        return explain(outcome, lookup, is_own, self.committer.catalog(), self.committer.record_of)
 
     async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
         return await self.mutations.mutate(call, idempotency)

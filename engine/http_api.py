@@ -89,6 +89,7 @@ class HttpApi:
             "/api/query_ts": {"POST": self._query_ts},
             "/api/query_at_ts": {"POST": self._query_at_ts},
             "/api/query_batch": {"POST": self._query_batch},
+            "/api/explain": {"POST": self._explain},
             "/api/function": {"POST": self._function},
             "/api/debug_event": {"POST": self._debug_event},
             "/version": {"GET": self._text(version)},
@@ -191,6 +192,17 @@ class HttpApi:
             raise _first(group) from None
         return _json_response({"results": results})
 
+    async def _explain(self, request: Request) -> Response:
+        """Run a query, and say also what the cache did for it."""
+        identity = await self._identify(request)
+        if not identity.admin:
+            raise Refused(403, "Unauthorized", "/api/explain needs the admin key")
+        call = self._read_call(_body(request), request, identity)
+        if isinstance(call.target, Failure):
+            return self._result(call, await self._run_as("query", call, None))
+        explained = await self._backend.explain(call.target)
+        return self._result(call, explained.outcome, {"explain": explained.to_json(), "text": str(explained)})
+
     async def _function(self, request: Request) -> Response:
         identity = await self._identify(request)
         if not identity.admin:
@@ -283,7 +295,7 @@ class HttpApi:
             return ActionOutcome(None, b"null", (), unknown_function(call.target.path))
         return await self._run_as(kind, call, None)
 
-    def _result(self, call: _Call, outcome: Outcome) -> Response:
+    def _result(self, call: _Call, outcome: Outcome, more: dict[str, Any] | None = None) -> Response:
         trouble = trouble_of(outcome.failure)
         if trouble is not None:
             return _troubled(trouble)
@@ -300,7 +312,7 @@ class HttpApi:
                 data = wire_json(failure.data) if call.format == ENCODED else _plain(failure.data)
                 result["errorData"] = msgspec.Raw(data)
         result["logLines"] = [] if redacted else list(outcome.log_lines)
-        return _json_response(result)
+        return _json_response(result | (more or {}))
 
 
 _INTERNAL: Final = "Your request couldn't be completed. Try again later."

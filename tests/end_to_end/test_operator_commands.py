@@ -219,3 +219,15 @@ def test_only_the_holder_of_the_admin_key_may(server: Server, tmp_path: Path) ->
 def head(server: Server) -> str:
     with SharedStore.open(server.data / "store") as store:
         return str(store.head_ts)
+
+
+def test_a_run_is_explained(tidewell: Command) -> None:
+    for status in ("miss", "hit"):
+        result = tidewell("run", "notes:by_likes", '{"least": 0}', "--explain")
+        assert result.exit_code == 0, result.output
+        assert result.stdout == "[]\n"
+        assert result.stderr.startswith(f"{status}: ")
+    tidewell("data", "insert", "notes", '{"text": "new", "likes": 3}')
+    told = tidewell("run", "notes:by_likes", '{"least": 0}', "--explain").stderr
+    assert told.startswith("stale: ")
+    assert "the engine itself" in told

@@ -24,6 +24,7 @@ from engine.backend import (
     MutationOutcome,
     QueryOutcome,
 )
+from engine.explain import Explained
 from tidewell.errors import AppError
 from tidewell.values import Int64, Value, normalize, plain_json, wire_json, wire_text
 
@@ -96,6 +97,9 @@ class FakeBackend:
     async def query(self, call: Call, *, ts: int | None = None) -> QueryOutcome:
         await trio.lowlevel.checkpoint()
         return self.query_now(call, None, self.head_ts if ts is None else ts)[0]
+
+    async def explain(self, call: Call) -> Explained:
+        return Explained(await self.query(call), "miss", is_own=False)
 
     async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
         await trio.lowlevel.checkpoint()
