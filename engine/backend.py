@@ -171,11 +171,14 @@ class Backend(Protocol):
     async def act(self, call: Call) -> ActionOutcome:
         """Run an action."""
 
-    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> Watch:
+    def watch(
+        self, call: Call, journal: str | None, doorbell: Callable[[], None], *, min_interval_s: float = 0.0
+    ) -> Watch:
         """Register an interest, without waiting.
 
         `doorbell` is called whenever a commit may have changed the outcome, from
-        the event loop; it returns at once and never raises.
+        the event loop; it returns at once and never raises. Not within `min_interval_s`
+        after an evaluation, though: what happens in it is rung for once, when it is over.
         """
 
     async def evaluate(self, watches: Sequence[Watch], ts: int) -> list[QueryOutcome]:

@@ -125,8 +125,10 @@ class Deployment:
         """Run an HTTP action on the request in `call`; `stream` takes the pieces of its answer."""
         return await self._actions.act(call, stream=stream)
 
-    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> QueryWatch:
-        return self.queries.watch(call, journal, doorbell)
+    def watch(
+        self, call: Call, journal: str | None, doorbell: Callable[[], None], *, min_interval_s: float = 0.0
+    ) -> QueryWatch:
+        return self.queries.watch(call, journal, doorbell, min_interval_s=min_interval_s)
 
     async def evaluate(self, watches: Sequence[Watch], ts: Timestamp) -> list[QueryOutcome]:
         ours = [watch for watch in watches if isinstance(watch, QueryWatch)]

@@ -39,7 +39,9 @@ class QuerySource(Protocol):
     @property
     def redacted(self) -> bool: ...
 
-    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> Watch: ...
+    def watch(
+        self, call: Call, journal: str | None, doorbell: Callable[[], None], *, min_interval_s: float = 0.0
+    ) -> Watch: ...
 
 
 def read_call(udf_path: str, args: list[Any], component_path: str | None) -> tuple[str, Value] | Failure:
@@ -65,6 +67,7 @@ class Subscription:
     request_id: str
     target: tuple[str, Value] | Failure
     journal: str | None
+    min_interval_s: float = 0.0
     watch: Watch | None = None
     last_sent: tuple[bytes, str | None] | None = None
 
@@ -85,7 +88,7 @@ class Subscription:
         path, args = self.target
         former = self.watch
         call = Call(path, args, identity, self.request_id, "socket")
-        self.watch = source.watch(call, self.journal, doorbell)
+        self.watch = source.watch(call, self.journal, doorbell, min_interval_s=self.min_interval_s)
         if former is not None:
             former.close()
 
@@ -160,6 +163,7 @@ class QuerySet:
                     request_id_of(session_key, f"q{change.query_id}"),
                     read_call(change.udf_path, change.args, change.component_path),
                     change.journal,
+                    (change.min_interval_ms or 0) / 1000,
                 )
                 self._applied[change.query_id] = subscription
                 subscription.watch_as(identity, self._source, self._doorbell)

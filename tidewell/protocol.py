@@ -70,6 +70,7 @@ class Add:
     args: JsonArray = attrs.field(factory=lambda: JsonArray([{}]))
     journal: str | None = None
     component_path: str | None = None
+    min_interval_ms: Uint | None = None  # ours: changes in between are merged into one update
 
 
 @attrs.frozen
@@ -300,7 +301,7 @@ _WITH_OWN_FIELDS: Final = (
     Transition, TransitionChunk, MutationResponse, ActionResponse, AuthError, FatalError, Ping,
 )  # fmt: skip
 _OMITTED_WHEN_ABSENT: Final = frozenset({"error_data", "client_clock_skew", "server_ts"}) | {
-    "max_observed_timestamp", "client_ts", "component_path", "impersonating", "acting_as",
+    "max_observed_timestamp", "client_ts", "component_path", "impersonating", "acting_as", "min_interval_ms",
 }  # fmt: skip
 
 

@@ -82,6 +82,7 @@ class FakeBackend:
     redacted: bool = False
     cells: dict[str, list[tuple[int, Value]]] = attrs.field(factory=dict)
     watches: set[FakeWatch] = attrs.field(factory=set)
+    min_intervals_s: list[float] = attrs.field(factory=list)  # that watches were asked for with
     recorded: dict[tuple[str, int], MutationOutcome] = attrs.field(factory=dict)
     runs: list[str] = attrs.field(factory=list)  # the path of every execution
     mutation_gate: trio.Event | None = None  # mutations commit once it is set
@@ -115,7 +116,10 @@ class FakeBackend:
         await trio.lowlevel.checkpoint()
         return self.act_now(call)
 
-    def watch(self, call: Call, journal: str | None, doorbell: Callable[[], None]) -> FakeWatch:
+    def watch(
+        self, call: Call, journal: str | None, doorbell: Callable[[], None], *, min_interval_s: float = 0.0
+    ) -> FakeWatch:
+        self.min_intervals_s.append(min_interval_s)
         watch = FakeWatch(self, call, journal, doorbell)
         self.watches.add(watch)
         return watch

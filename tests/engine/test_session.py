@@ -888,3 +888,10 @@ def test_mutation_outcome_of_a_closed_session_is_dropped() -> None:
     driver.session.mutation_done(MutationOutcome(1010, None, b"null", (), None), NOW_NS)
     driver.pump()
     assert not driver.sent
+
+
+def test_a_subscription_may_ask_for_a_least_interval_between_its_updates() -> None:
+    driver = SessionDriver()
+    driver.modify(0, {**add(0, "counter:get"), "minIntervalMs": 1500}, add(1, "counter:get"))
+    driver.take()
+    assert driver.backend.min_intervals_s == [1.5, 0.0]

@@ -133,10 +133,13 @@ class BlockingClient:
 
     @contextmanager
     def subscribe(
-        self, function: object, args: Mapping[str, Any] | None = None
+        self, function: object, args: Mapping[str, Any] | None = None, *, min_interval_s: float = 0.0
     ) -> Iterator[BlockingSubscription]:
-        """Watch a query: `for value in results` gives its result, and each one after a change."""
-        watching = self._open.subscribe(function, args)
+        """Watch a query: `for value in results` gives its result, and each one after a change.
+
+        Changes that come closer together than `min_interval_s` are merged. See `Client.subscribe`.
+        """
+        watching = self._open.subscribe(function, args, min_interval_s=min_interval_s)
         subscription = self._run(watching.__aenter__)
         try:
             yield BlockingSubscription(self, subscription)

@@ -32,6 +32,7 @@ from tidewell.client.transport import Socket, SocketEnded, sync_url, use_socket
 from tidewell.refs import path_of
 from tidewell.values import Value
 
+MIN_INTERVAL_S_MAX: Final = 86_400
 FRESH_TOKENS_MAX: Final = 2  # asked for in a row when tokens are refused; then the client goes on without
 
 
@@ -141,11 +142,18 @@ class Client:
 
     @asynccontextmanager
     async def subscribe(
-        self, function: object, args: Mapping[str, Any] | None = None
+        self, function: object, args: Mapping[str, Any] | None = None, *, min_interval_s: float = 0.0
     ) -> AsyncIterator[Subscription]:
-        """Watch a query: `async for value in results` gives its result, and each one after a change."""
+        """Watch a query: `async for value in results` gives its result, and each one after a change.
+
+        Args:
+          min_interval_s: the server merges changes that come closer together. A result may come sooner
+            all the same, along with one that was due: all results of a client are of one moment.
+        """
         self._check()
-        query_id = self._core.subscribe(_path(function), args or {})
+        if not 0 <= min_interval_s <= MIN_INTERVAL_S_MAX:
+            raise ValueError(f"min_interval_s is from 0 to {MIN_INTERVAL_S_MAX} seconds")
+        query_id = self._core.subscribe(_path(function), args or {}, round(min_interval_s * 1000))
         subscription = Subscription(self, query_id)
         self._subscriptions.setdefault(query_id, []).append(subscription)
         self._to_send.set()

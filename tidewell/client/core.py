@@ -108,7 +108,7 @@ Event: TypeAlias = QueryChanged | RequestSettled | AuthAccepted | AuthRefused | 
 class _Query:
     path: str
     args: JsonArray
-    key: tuple[str, str]
+    key: tuple[str, str, int]
     watchers: int = 1
     journal: str | None = None
     seen: bytes | None = None  # the last result as it came, to tell whether the next one is another
@@ -129,7 +129,7 @@ class _Request:
 class ClientCore:
     session_id: str
     _queries: dict[int, _Query] = attrs.field(factory=dict, init=False)
-    _ids: dict[tuple[str, str], int] = attrs.field(factory=dict, init=False)
+    _ids: dict[tuple[str, str, int], int] = attrs.field(factory=dict, init=False)
     _requests: dict[int, _Request] = attrs.field(factory=dict, init=False)  # by id, so in order of the calls
     _credentials: Credentials | None = attrs.field(default=None, init=False)
     _next_query: int = attrs.field(default=0, init=False)
@@ -147,10 +147,10 @@ class ClientCore:
 
     # ---- what the caller wants --------------------------------------------------------
 
-    def subscribe(self, path: str, args: Mapping[str, Any]) -> int:
+    def subscribe(self, path: str, args: Mapping[str, Any], min_interval_ms: int = 0) -> int:
         """Watch a query; return the id that its `QueryChanged` events carry. Raises `InvalidValue`."""
         canonical = object_of(normalize(dict(args), "args"))
-        key = (path, canonical_text(canonical))
+        key = (path, canonical_text(canonical), min_interval_ms)
         query_id = self._ids.get(key)
         if query_id is not None:
             self._queries[query_id].watchers += 1
@@ -330,7 +330,9 @@ class ClientCore:
         self._outgoing.append(encode_client_message(message))
 
     def _add(self, query_id: int, query: _Query) -> Add:
-        return Add(Uint(query_id), query.path, query.args, query.journal)
+        *_, min_interval_ms = query.key
+        interval = Uint(min_interval_ms) if min_interval_ms else None
+        return Add(Uint(query_id), query.path, query.args, query.journal, min_interval_ms=interval)
 
     def _modify(self, *changes: Add | Remove) -> None:
         if self._is_open:

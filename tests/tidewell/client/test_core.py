@@ -339,3 +339,11 @@ def test_a_server_that_misbehaves_loses_the_socket(message: str) -> None:
     script.core.call("mutation", "a:add", {})
     with pytest.raises(ServerMisbehaved):
         script.core.receive(message)
+
+
+def test_subscriptions_with_other_intervals_are_other_subscriptions() -> None:
+    script = Script()
+    ids = [script.core.subscribe("a:b", {}, interval) for interval in (0, 500, 500)]
+    assert ids == [0, 1, 1]
+    added = [change for message in script.sent() for change in message.get("modifications", [])]
+    assert [change.get("minIntervalMs", "absent") for change in added] == ["absent", 500]
