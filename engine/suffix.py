@@ -35,8 +35,6 @@ from storage import (
     SharedStore,
     Snapshot,
     Store,
-    StoreError,
-    WriteSet,
 )
 from tidewell.ids import USER_TABLE_FIRST, encode_id
 from tidewell.values import unpack_trusted
@@ -68,6 +66,16 @@ class SuffixReport:
     calls: int
     changed: tuple[ChangedCall, ...]
     documents: tuple[Change, ...]  # `before` as it is, `after` as it would be
+
+
+@attrs.frozen
+class _Settled:
+    """A call that ran again."""
+
+    entry: LogEntry
+    commit: Commit | None  # of what it wrote
+    changed: ChangedCall | None
+    is_unlike_seen: bool = False  # what it commits is not what the calls behind it in its batch have seen
 
 
 @attrs.define(eq=False)
@@ -170,44 +178,24 @@ class Suffix:
                 cpu_s=CPU_PER_CALL_S * len(batch),
                 wall_s=WALL_PER_CALL_S * len(batch),
             )
-            done = 0
+            settled: list[_Settled] = []
             for (entry, recorded), outcome in zip(batch, outcomes, strict=True):
-                is_kept = self._settle(entry, recorded.record, outcome)
-                done += 1
-                if not is_kept:
-                    break  # those behind it have seen what it wrote
-            self._advance(done)
-            batch = batch[done:]
+                settled.append(_settle(entry, recorded.record, outcome))
+                if settled[-1].is_unlike_seen:
+                    break
+            self._keep(settled)
+            batch = batch[len(settled) :]
 
-    def _settle(self, entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> bool:
-        """Commit what a call wrote and note how it differs. False if that is not what calls behind it saw."""
-        self._calls += 1
-        commit = read_commit(entry)
-        if isinstance(outcome, Lost):
-            self._changed.append(ChangedCall(commit, ("lost",), outcome.message))
-            return True
-        if outcome.failure is not None:
-            self._changed.append(ChangedCall(commit, ("fails",), outcome.failure.message.strip()))
-            return True
-        how: list[Difference] = []
-        if digest(outcome.raw.writes) != record.writes_digest:
-            how.append("writes")
-        if digest(outcome.raw.value) != record.result:
-            how.append("result")
-        try:
-            self._commit(entry, record if not how else _record_of(record, outcome), outcome.writes)
-        except StoreError as error:
-            self._changed.append(ChangedCall(commit, ("fails",), str(error)))
-            return False
-        if how:
-            self._changed.append(ChangedCall(commit, tuple(how)))
-        # Where documents wait for the timestamp of their commit, those behind it have seen them without.
-        return outcome.writes.stamped(entry.ts) is outcome.writes
-
-    def _commit(self, entry: LogEntry, record: Record, writes: WriteSet) -> None:
-        self._touched.update((write.table, write.internal_id) for write in writes.documents)
-        if writes:
-            self._fork.commit([writes.commit(entry.ts, record=record.pack())])
+    def _keep(self, settled: list[_Settled]) -> None:
+        """Commit what calls wrote, with one sync. Raises `StoreError` for what no honest worker proposes."""
+        self._fork.commit([each.commit for each in settled if each.commit is not None])
+        for each in settled:
+            if each.commit is not None:
+                self._touched.update((write.table, write.internal_id) for write in each.commit.writes)
+            if each.changed is not None:
+                self._changed.append(each.changed)
+        self._calls += len(settled)
+        self._advance(len(settled))
 
     # ---- the difference --------------------------------------------------------------
 
@@ -220,6 +208,27 @@ class Suffix:
                 before, after = is_now.get(table, internal_id), would_be.get(table, internal_id)
                 if before != after:
                     yield _change(is_now, would_be, (table, internal_id), before, after)
+
+
+def _settle(entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> _Settled:
+    """Return what a call wrote and how it differs from its record."""
+    was = read_commit(entry)
+    if isinstance(outcome, Lost):
+        return _Settled(entry, None, ChangedCall(was, ("lost",), outcome.message))
+    if outcome.failure is not None:
+        return _Settled(entry, None, ChangedCall(was, ("fails",), outcome.failure.message.strip()))
+    how: list[Difference] = []
+    if digest(outcome.raw.writes) != record.writes_digest:
+        how.append("writes")
+    if digest(outcome.raw.value) != record.result:
+        how.append("result")
+    changed = ChangedCall(was, tuple(how)) if how else None
+    if not outcome.writes:
+        return _Settled(entry, None, changed)
+    kept = _record_of(record, outcome) if how else record
+    # Where documents wait for the timestamp of their commit, those behind it have seen them without.
+    is_unlike_seen = outcome.writes.stamped(entry.ts) is not outcome.writes
+    return _Settled(entry, outcome.writes.commit(entry.ts, record=kept.pack()), changed, is_unlike_seen)
 
 
 def _go_together(first: RecordedCall, other: RecordedCall) -> bool:
