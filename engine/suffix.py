@@ -161,30 +161,34 @@ class Suffix:
     # ---- calls -----------------------------------------------------------------------
 
     async def _run_batch(self, batch: list[tuple[LogEntry, RecordedCall]]) -> None:
-        try:
-            await self._run_together(batch)
-        except BatchLost:
-            for one in batch:
-                await self._run_together([one])
-
-    async def _run_together(self, batch: list[tuple[LogEntry, RecordedCall]]) -> None:
-        """Run calls in one message and commit what they wrote. Raises `BatchLost`, with nothing done."""
         while batch:
-            runner = Runner(self._fork, self._pool, batch[0][1].production)
-            outcomes = await runner.run(
-                batch[0][1].code,
-                [recorded.call for _, recorded in batch],
-                begin_ts=self._fork.head_ts,
-                cpu_s=CPU_PER_CALL_S * len(batch),
-                wall_s=WALL_PER_CALL_S * len(batch),
-            )
-            settled: list[_Settled] = []
-            for (entry, recorded), outcome in zip(batch, outcomes, strict=True):
-                settled.append(_settle(entry, recorded.record, outcome))
-                if settled[-1].is_unlike_seen:
-                    break
-            self._keep(settled)
-            batch = batch[len(settled) :]
+            try:
+                done = await self._run_together(batch)
+            except BatchLost:
+                done = await self._run_together(batch[:1])
+            batch = batch[done:]
+
+    async def _run_together(self, batch: list[tuple[LogEntry, RecordedCall]]) -> int:
+        """Run calls in one message and commit what they wrote; return how many are through.
+
+        Raises:
+          BatchLost: none of several is.
+        """
+        runner = Runner(self._fork, self._pool, batch[0][1].production)
+        outcomes = await runner.run(
+            batch[0][1].code,
+            [recorded.call for _, recorded in batch],
+            begin_ts=self._fork.head_ts,
+            cpu_s=CPU_PER_CALL_S * len(batch),
+            wall_s=WALL_PER_CALL_S * len(batch),
+        )
+        settled: list[_Settled] = []
+        for (entry, recorded), outcome in zip(batch, outcomes, strict=True):
+            settled.append(_settle(entry, recorded.record, outcome))
+            if settled[-1].is_unlike_seen:
+                break
+        self._keep(settled)
+        return len(settled)
 
     def _keep(self, settled: list[_Settled]) -> None:
         """Commit what calls wrote, with one sync. Raises `StoreError` for what no honest worker proposes."""
