@@ -245,7 +245,7 @@ def _load_manifest(folder: Path) -> tuple[_Manifest, bytes]:
         manifest = msgspec.json.decode(data, type=_Manifest)
     except FileNotFoundError:
         raise InvalidExport(f"{file} is missing; the folder holds no finished export") from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidExport(f"{file}: {error}") from None
     if manifest.format != FORMAT_NAME or manifest.version != FORMAT_VERSION:
         raise InvalidExport(
@@ -253,7 +253,7 @@ def _load_manifest(folder: Path) -> tuple[_Manifest, bytes]:
             f"this version reads {FORMAT_NAME} {FORMAT_VERSION}"
         )
     for table in manifest.tables:
-        if Path(table.file).is_absolute() or ".." in Path(table.file).parts:
+        if Path(table.file).is_absolute() or ".." in Path(table.file).parts or "\0" in table.file:
             raise InvalidExport(f"{file}: {table.file!r} is outside of the export")
     return manifest, blake2b(data, digest_size=16).digest()
 
@@ -320,5 +320,5 @@ def _read_private(file: Path) -> Iterator[tuple[bytes, bytes]]:
         try:
             row: dict[str, Any] = json.loads(line)
             yield base64.b64decode(row["key"], validate=True), base64.b64decode(row["value"], validate=True)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidExport(f"{file}, line {number}: {error}") from None

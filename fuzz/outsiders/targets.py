@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,18 @@ import attrs
 
 from engine.guest_outcomes import read_outcome
 from engine.jwks import InvalidKeySet, InvalidToken, peek, read_key_set
-from fuzz.outsiders.serving import HANDSHAKE, frame, serving_http, serving_sockets, serving_websocket_bytes
+from engine.replay.capsule import MAGIC, Capsule, InvalidCapsule, gather
+from engine.replay.recorded import RecordedCall
+from engine.replay.source import Source
+from engine.testing.blocking import BlockingTestServer
+from fuzz.outsiders.serving import (
+    APP,
+    HANDSHAKE,
+    frame,
+    serving_http,
+    serving_sockets,
+    serving_websocket_bytes,
+)
 from sandbox.analysis import Analysis, FunctionSpec, InvalidAnalysis, decode_analysis, encode_analysis
 from sandbox.cursors import CursorCodec, InvalidCursor, Journal
 from sandbox.frames import (
@@ -296,6 +308,33 @@ def _import_samples() -> list[bytes]:
     return [name.encode() + b"\n" + content for name, content in _export().items()]
 
 
+# ---- capsules ------------------------------------------------------------------------------------------
+
+
+def _capsules(data: bytes) -> None:
+    """Take a capsule as it is, and what a capsule has inside; open one that can be opened."""
+    for packed in (data, MAGIC + zlib.compress(data)):
+        with suppress(InvalidCapsule), Capsule.unpack(packed).opened():
+            pass
+
+
+@functools.cache
+def _capsule_samples() -> list[bytes]:
+    with tempfile.TemporaryDirectory(prefix="tidewell-fuzz-") as folder:
+        with BlockingTestServer(APP, folder=Path(folder)) as server:
+            for name in ("tea", "milk"):
+                server.mutation("shop:take", {"name": name})
+        with Source.open(Path(folder)) as source:
+            recorded = [call for call in source.recorded() if isinstance(call, RecordedCall)]
+            packed = gather(source.store, recorded[-1], ReadSet()).pack()
+    return [packed, zlib.decompress(packed[len(MAGIC) :])]
+
+
+@contextmanager
+def _opening_capsules() -> Iterator[Feed]:
+    yield _capsules
+
+
 # ---- all of them -------------------------------------------------------------------------------------
 
 
@@ -334,6 +373,7 @@ TARGETS: Final = (
     _pure("read-and-write-sets", _read_sets, [READS, WRITES, NAMED_FIELDS, WHERE]),
     _pure("analyses", _analyses, [encode_analysis(ANALYSIS)]),
     _pure("tokens", _tokens, [TOKEN, KEYS]),
+    Target("capsules", _capsule_samples, _opening_capsules),
     Target("imports", _import_samples, _importing),
     Target("http", lambda: REQUESTS, serving_http),
     Target("sockets", lambda: CONVERSATIONS, serving_sockets),

@@ -239,3 +239,31 @@ def test_an_unfinished_export_is_no_export(tmp_path: Path) -> None:
     os.mkdir(tmp_path / "export")
     with Store.open(tmp_path / "b") as store, pytest.raises(InvalidExport, match="no finished export"):
         import_store(store, tmp_path / "export", now_ns=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("manifest.json", b'{"\xffformat": 1}'),
+        ("manifest.json", b"[" * 100_000),
+        ("private.jsonl", b"[" * 100_000),
+        ("tables/posts.jsonl", b'"\xff"'),
+        ("tables/posts.jsonl", b"[" * 100_000),
+    ],
+)
+def test_bytes_that_nobody_exports_are_refused_by_name(tmp_path: Path, file: str, content: bytes) -> None:
+    """What was no UTF-8, or nested without end, ended the command with a traceback."""
+    rich_store(tmp_path / "store", [{"n": 1}])
+    export_store(tmp_path / "store", tmp_path / "export", private=[b"code/"])
+    (tmp_path / "export" / file).write_bytes(content)
+    with Store.open(tmp_path / "fresh") as store, pytest.raises(InvalidExport, match=Path(file).name):
+        import_store(store, tmp_path / "export", now_ns=1)
+
+
+def test_a_table_in_a_file_that_cannot_be_named_is_refused(tmp_path: Path) -> None:
+    rich_store(tmp_path / "store", [{"n": 1}])
+    export_store(tmp_path / "store", tmp_path / "export")
+    manifest = tmp_path / "export" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("tables/posts.jsonl", "tables/\\u0000.jsonl"))
+    with Store.open(tmp_path / "fresh") as store, pytest.raises(InvalidExport, match="outside of the export"):
+        import_store(store, tmp_path / "export", now_ns=1)
