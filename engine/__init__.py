@@ -21,7 +21,7 @@ A map, from what decides to what a person touches:
       failures, clients, id_ranges, pacing, held
     connection                                a WebSocket that carries out what its session commands
     exchange, http, http_api, site            HTTP, the API and pages
-    http_actions                              requests that the app's own functions answer
+    http_actions, files, files_api            requests that the app's own functions answer; files
     server                                    one port for all of it
     auth, auth_config, user_tokens, claims,   who a caller is
       jwks, key_cache, outgoing

@@ -18,10 +18,12 @@ from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
 from engine.failures import unknown_function
+from engine.files import FileRefused, Files, Uploads
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims
 from engine.query_lanes import NOT_READY
 from engine.runner import Lost, OnExecution, OnSyscall, Runner
 from sandbox import frames
+from storage import StoreError
 from tidewell.errors import InvalidValue
 from tidewell.values import Value, object_of, pack, unpack
 
@@ -45,6 +47,7 @@ class Actions:
     _mutate: RunMutation
     _on_execution: OnExecution
     _environment: Callable[[], Mapping[str, str]]
+    _files: Files
     _slots: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(ACTIONS_MAX), init=False)
 
     async def act(self, call: Call, depth: int = 1, stream: OnPiece | None = None) -> ActionOutcome:
@@ -65,12 +68,23 @@ class Actions:
             )
 
         execution = self._chance.token(16).hex()
+        uploads = Uploads()
 
         async def answer(syscall: frames.Syscall) -> frames.SyscallReply:
             if syscall.operation == "stream":
                 return await self._stream(syscall, stream)
+            if syscall.operation == "files":
+                return await self._use_files(syscall, uploads)
             return await self._answer(syscall, call, execution, depth)
 
+        try:
+            return await self._act(code, call, execution, answer, depth)
+        finally:
+            uploads.abandon()
+
+    async def _act(
+        self, code: CodeVersion, call: Call, execution: str, answer: OnSyscall, depth: int
+    ) -> ActionOutcome:
         started = self._clock.monotonic()
         # A nested action holds its caller's slot too, so it takes none: waiting for one could wait for ever.
         if depth == 1:
@@ -100,6 +114,27 @@ class Actions:
         )
         return await self._runner.run(
             code, [frame], begin_ts=0, cpu_s=CPU_S, wall_s=WALL_S, on_syscall=answer
+        )
+
+    async def _use_files(self, syscall: frames.Syscall, uploads: Uploads) -> frames.SyscallReply:
+        """Do what an action asks of `ctx.storage`."""
+        told: Value
+        try:
+            args = unpack(syscall.args)
+            if type(args) is not dict:
+                raise InvalidValue("args", "is not an object")
+            told, ok = await self._files.answer(syscall.path, args, uploads), True
+        except InvalidValue as error:
+            raise frames.ProtocolViolation(f"a use of files: {error}") from None
+        except (FileRefused, BackendFault, StoreError) as error:
+            told = {
+                "kind": "Files",
+                "message": f"FileStorage: {error}",
+                "path": f"ctx.storage {syscall.path}",
+            }
+            ok = False
+        return frames.SyscallReply(
+            number=syscall.number, ok=ok, value=pack(told), now_ms=self._clock.now_ms()
         )
 
     async def _stream(self, syscall: frames.Syscall, stream: OnPiece | None) -> frames.SyscallReply:

@@ -6,7 +6,8 @@ Folder:
 
     store/        the LMDB environment
     admin-key     the key that makes a caller an admin (mode 600)
-    cursor-key    the key that authenticates page cursors (mode 600)
+    cursor-key    the key that authenticates page cursors and URLs of files (mode 600)
+    files/        what is in files, by internal id; made when there are any
 
 Shutdown: no new mutations; those under way settle; everything accepted becomes
 durable; workers end; the store closes.
@@ -37,6 +38,7 @@ from engine.conditions import keep_current
 from engine.conflicts import Conflicts
 from engine.environment import Environment
 from engine.explain import Explained, explain
+from engine.files import Files
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
 from engine.mutation_queue import LANES as MUTATION_LANES
@@ -48,6 +50,7 @@ from engine.queries import Queries, QueryWatch
 from engine.query_lanes import LANES as QUERY_LANES
 from engine.query_lanes import QueryLanes
 from engine.runner import OnExecution, Runner
+from sandbox.file_links import FileLinks
 from sandbox.frames import Module
 from sandbox.pool import Pool, WorkerPool
 from storage import Store, Timestamp, WriteLog
@@ -92,6 +95,7 @@ class Deployment:
     conflicts: Conflicts
     own_writes: OwnWrites
     environment: Environment
+    files: Files
     code: CodeVersion | None
 
     # ---- as a backend ---------------------------------------------------------------
@@ -161,6 +165,7 @@ class Deployment:
                 helpers.start_soon(self._housekeeping.run)
                 helpers.start_soon(self.attempts.run)
                 helpers.start_soon(self.conflicts.run)
+                helpers.start_soon(self.files.run)
                 async with trio.open_nursery() as writers:
                     writers.start_soon(self.committer.run)
                     task_status.started()
@@ -220,7 +225,12 @@ def _assemble(
     pool = seams.open_pool(argument, WORKERS, clock)
     # An action holds its worker while it waits for the calls it makes, so it must not take one of theirs.
     action_pool = seams.open_pool(argument, ACTION_WORKERS, clock)
-    runner = Runner(store, pool, production)
+    links = FileLinks(bytes.fromhex(cursor_key))
+
+    def files_table() -> int | None:
+        return files.table
+
+    runner = Runner(store, pool, production, files_table)
     write_log = WriteLog(horizon=store.head_ts)
     code = load_active(store)
 
@@ -242,8 +252,9 @@ def _assemble(
     mutations.on_conflict = conflicts.note
     own_writes = OwnWrites(store, committer, mutations.hold)
     environment = Environment(store, own_writes, clock, chance)
+    files = Files(folder / "files", store, own_writes, clock, chance, links, seams.run_blocking)
     actions = Actions(
-        Runner(store, action_pool, production),
+        Runner(store, action_pool, production, files_table),
         clock,
         chance,
         current_code,
@@ -251,6 +262,7 @@ def _assemble(
         lambda call: mutations.mutate(call, None),
         on_execution,
         lambda: environment.variables,
+        files,
     )
     pusher = Pusher(
         store,
@@ -279,6 +291,7 @@ def _assemble(
         conflicts=conflicts,
         own_writes=own_writes,
         environment=environment,
+        files=files,
         code=code,
     )
     return deployment

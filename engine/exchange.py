@@ -76,6 +76,19 @@ class Streamed:
 Answer = Response | Streamed
 
 
+class Upload(Protocol):
+    """A request body that is taken while it arrives."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes. Raises `Refused`."""
+
+    async def finish(self) -> Response:
+        """Answer once all have come. Raises `Refused`."""
+
+    def abandon(self) -> None:
+        """Forget what came; also after `finish`, where it does nothing."""
+
+
 @attrs.frozen
 class Upgrade:
     """A request, checked already, that turns its connection into a socket."""

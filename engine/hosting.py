@@ -20,6 +20,7 @@ from engine.clock import Clock
 from engine.commands import SessionLimits
 from engine.connection import MESSAGE_BYTES_MAX
 from engine.deployment import Deployment
+from engine.files_api import FilesApi
 from engine.http_actions import HttpActions
 from engine.key_cache import KeyCache
 from engine.report import Report
@@ -117,6 +118,7 @@ class Host:
         options = ServerOptions(
             site=StaticSite(self.page, {"/tidewell.js": BROWSER_CLIENT}),
             admin=AdminApi(deployment, self.clock, chance).respond,
+            files=FilesApi(deployment.files),
             http_actions=HttpActions(deployment, authenticator, make_nonce),
             site_port=hosting.site_port if hosting.site_port is not None else after,
             may_move_site=not is_site_port_given,

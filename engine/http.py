@@ -22,7 +22,7 @@ import trio
 
 from engine.clients import Client, read_client, read_version
 from engine.clock import Clock
-from engine.exchange import Answer, Headers, Refused, Request, Response, Streamed, Upgrade
+from engine.exchange import Answer, Headers, Refused, Request, Response, Streamed, Upgrade, Upload
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class HttpContext:
     is_stopping: Callable[[], bool]
     idle: set[trio.CancelScope]  # one for each connection between two requests; may be cancelled
     body_bytes_max: Callable[[str], int] = lambda _: BODY_BYTES_MAX  # by path
+    open_upload: Callable[[Request], Upload | None] = lambda _: None  # for a body of any length
 
 
 async def serve_requests(stream: trio.abc.Stream, context: HttpContext) -> Upgrade | None:
@@ -156,6 +157,23 @@ class _HttpConnection:
         except h11.RemoteProtocolError as error:
             raise Refused(error.error_status_hint, "BadRequest", str(error)) from None
 
+    async def _receive_upload(self, upload: Upload) -> Response:
+        try:
+            while True:
+                with trio.fail_after(BODY_S_MAX):
+                    event = await self._next_event()
+                if isinstance(event, h11.EndOfMessage):
+                    return await upload.finish()
+                if not isinstance(event, h11.Data):
+                    raise _Ended
+                await upload.write(bytes(event.data))
+        except trio.TooSlowError:
+            raise Refused(408, "RequestTimeout", "the request body took too long") from None
+        except h11.RemoteProtocolError as error:
+            raise Refused(error.error_status_hint, "BadRequest", str(error)) from None
+        finally:
+            upload.abandon()
+
     async def _next_event(self) -> object:
         while True:
             event = self._h11.next_event()
@@ -175,14 +193,19 @@ class _HttpConnection:
     # ---- answering --------------------------------------------------------------------------
 
     async def _answer_one(self, head: h11.Request) -> None:
+        answer: Answer
         try:
             try:
                 path, query = _target(head)
-                bytes_max = self._context.body_bytes_max(path)
-                _check_announced_length(head, bytes_max)
-                body = await self._read_body(bytes_max)
-                request = Request(head.method.decode("ascii"), path, query, list(head.headers), body)
-                answer = await self._context.respond(request)
+                request = Request(head.method.decode("ascii"), path, query, list(head.headers))
+                upload = self._context.open_upload(request)
+                if upload is not None:
+                    answer = await self._receive_upload(upload)
+                else:
+                    bytes_max = self._context.body_bytes_max(path)
+                    _check_announced_length(head, bytes_max)
+                    body = await self._read_body(bytes_max)
+                    answer = await self._context.respond(attrs.evolve(request, body=body))
             except Refused as refused:
                 answer = refused.response()
             is_head = head.method == b"HEAD"

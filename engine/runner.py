@@ -33,7 +33,8 @@ from sandbox.frames import (
 )
 from sandbox.pool import DeathKind, LeasedWorker, Pool, PoolFailed, WorkerLost
 from storage import StoreError, Timestamp
-from tidewell.errors import TidewellError
+from tidewell.errors import InvalidValue, TidewellError
+from tidewell.ids import USER_TABLE_FIRST
 
 REPLACEMENTS_MAX: Final = (
     5  # workers tried for one request; each refusal has a cause that a fresh worker has not
@@ -106,6 +107,7 @@ class Runner:
     _store: Pins
     _pool: Pool
     production: bool
+    files_table: Callable[[], int | None] = lambda: None  # rows of this system table may be removed
 
     async def run(
         self,
@@ -178,13 +180,22 @@ class Runner:
         )
         if isinstance(reply, Ran):
             try:
-                return [read_outcome(outcome) for outcome in reply.outcomes]
+                outcomes = [read_outcome(outcome) for outcome in reply.outcomes]
+                self._check_removals(outcomes)
+                return outcomes
             except (TidewellError, StoreError) as error:
                 worker.condemn(str(error))
                 raise WorkerLost("protocol", str(error)) from None
         assert isinstance(reply, Refused), reply
         worker.retire()
         return None
+
+    def _check_removals(self, outcomes: Sequence[GuestOutcome]) -> None:
+        """Raise `InvalidValue` for a row that no function can remove: of system tables, only files go."""
+        tables = {write.table for outcome in outcomes for write in outcome.writes.documents}
+        for table in tables:
+            if table < USER_TABLE_FIRST and table != self.files_table():
+                raise InvalidValue("write_set", f"a write to the system table {table}")
 
     async def _give_code(self, worker: LeasedWorker, code: CodeVersion) -> None:
         if worker.loaded_code == code.hash:

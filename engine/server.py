@@ -24,7 +24,8 @@ from engine.chance import Chance, SystemChance
 from engine.clock import Clock, SystemClock
 from engine.commands import SessionLimits
 from engine.connection import MESSAGE_BYTES_MAX, Connection, SocketContext, serve_socket
-from engine.exchange import Answer, Refused, Request, Response
+from engine.exchange import Answer, Refused, Request, Response, Upload
+from engine.files_api import FilesApi
 from engine.http import BODY_BYTES_MAX, ByteBudget, HttpContext, serve_requests
 from engine.http_actions import HttpActions, body_bytes_max, is_below
 from engine.http_api import HttpApi
@@ -81,6 +82,7 @@ class ServerOptions:
     site: StaticSite | None = None
     admin: Callable[[Request], Awaitable[Response]] | None = None  # answers what starts with /api/v1/
     http_actions: HttpActions | None = None  # at /http/, and alone on the site's port
+    files: FilesApi | None = None
     site_port: int | None = None  # 0 picks a free one; None opens none
     may_move_site: bool = False  # to a free port, when that one is taken
     authenticator: Authenticator = attrs.field(factory=Authenticator)
@@ -133,6 +135,7 @@ class _Server:
 
         self._site = options.site
         self._http_actions = options.http_actions
+        self._files = options.files
         self._connections_max = max(1, min(options.connections_max, _file_limit() - _FILES_RESERVED))
         self._connections = 0
         self._sockets: set[Connection] = set()
@@ -153,9 +156,13 @@ class _Server:
             is_stopping=lambda: self._is_stopping,
             idle=set(),
             body_bytes_max=lambda path: body_bytes_max(path) or BODY_BYTES_MAX,
+            open_upload=self._open_upload,
         )
         self._site_http = attrs.evolve(
-            self._http, respond=self._respond_as_site, body_bytes_max=lambda _: ACTION_BODY_BYTES_MAX
+            self._http,
+            respond=self._respond_as_site,
+            body_bytes_max=lambda _: ACTION_BODY_BYTES_MAX,
+            open_upload=lambda _: None,
         )
         self._socket_context = SocketContext(
             backend,
@@ -237,7 +244,12 @@ class _Server:
         assert self._http_actions is not None
         return await self._http_actions.respond(request)
 
+    def _open_upload(self, request: Request) -> Upload | None:
+        return None if self._files is None else self._files.open_upload(request)
+
     async def _respond(self, request: Request) -> Answer:
+        if self._files is not None and self._files.serves(request):
+            return await self._files.respond(request)
         if self._api.owns(request.path):
             return await self._api.respond(request)
         if self._http_actions is not None and is_below(request.path):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from engine.clock import SystemClock
+from engine.files import copy_files
 from storage import Store, StoreError
 from storage.backup import backup as back_up
 from storage.transfer import export_store, import_store
@@ -25,6 +26,7 @@ from storage.verify import verify as verify_store
 
 STORE: Final = "store"
 CODE_ROWS: Final = b"code/"  # an export takes the pushed code along, so that an import can be served at once
+FILES: Final = "files"
 _SECRETS: Final = ("admin-key", "cursor-key")  # a backup keeps them: cursors and admin keys go on working
 
 data_option = click.option(
@@ -94,7 +96,10 @@ def backup(destination: Path, data: Path, as_json: bool) -> None:
     with _one_line_errors():
         if destination.exists():
             raise StoreError(f"{destination} exists already; choose another folder for the backup")
+        # Files twice: one that is deleted meanwhile is in the first copy, one that comes in the second.
+        copy_files(data / FILES, destination / FILES)
         report = back_up(data / STORE, destination / STORE)
+        copy_files(data / FILES, destination / FILES)
         for name in _SECRETS:
             if (data / name).exists():
                 shutil.copy(data / name, destination / name)

@@ -17,6 +17,7 @@ from sandbox.context import CONTEXTS, Arguments, HttpActionContext, Surroundings
 from sandbox.convert import refuse_wide, take_in, take_in_wide
 from sandbox.cursors import InvalidCursor
 from sandbox.execution import NESTED_DEPTH_MAX, Level
+from sandbox.file_links import FileLinks
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
 from sandbox.http_actions import GuestRequest, give_back
@@ -76,6 +77,7 @@ class Calls:
         *,
         request: dict[str, Value],
         environment: dict[str, Value] | None,
+        links: FileLinks,
         nested: NestedCalls | None = None,
     ) -> None:
         self._app = app
@@ -86,6 +88,7 @@ class Calls:
         self._lines = lines
         self._request = request
         self._environment = environment
+        self._links = links
         self._nested = nested
         self._syscalls = 0
 
@@ -193,6 +196,13 @@ class Calls:
             raise FunctionError(function.spec.path, str(error)) from None
         reply = self._syscall(operation, function.spec.path, values)
         level.execution.now_ms = self._runtime.now_ms = max(reply.now_ms, self._runtime.now_ms)
+        return self._taken(reply)
+
+    def _ask_files(self, operation: str, args: dict[str, Value]) -> Value:
+        return self._taken(self._syscall("files", operation, args))
+
+    def _taken(self, reply: SyscallReply) -> Value:
+        """Return what the engine answered, or raise what it says went wrong."""
         answer = unpack_trusted(reply.value)
         if reply.ok:
             return answer
@@ -322,4 +332,6 @@ class Calls:
             environment=self._environment,
             file=function.spec.file,
             line=function.spec.line,
+            links=self._links,
+            ask_files=self._ask_files,
         )

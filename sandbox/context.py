@@ -15,6 +15,8 @@ from sandbox.convert import take_in_wide
 from sandbox.database import DatabaseReader, DatabaseWriter, NotAllowed
 from sandbox.execution import Execution, Level
 from sandbox.facades.random_ import Random
+from sandbox.file_links import FileLinks
+from sandbox.files import ActionStorage, AskFiles, MutationStorage, Storage
 from sandbox.guest import GuestRuntime
 from sandbox.host import HostObject
 from sandbox.limits import DEFAULTS
@@ -51,6 +53,8 @@ class Surroundings:
     environment: dict[str, Value] | None  # None: read the rows of the table
     file: str
     line: int
+    links: FileLinks
+    ask_files: AskFiles
 
 
 class Log(HostObject):
@@ -215,8 +219,12 @@ class Context(HostObject):
         raise NotAllowed("this version of Tidewell does not have the scheduler")
 
     @property
-    def storage(self) -> NoReturn:
-        raise NotAllowed("this version of Tidewell does not have file storage")
+    def storage(self) -> Storage:
+        around = self._surroundings
+        if self._level.kind == "action":
+            return ActionStorage(self._level, around.links, self.env.get, around.ask_files)
+        kind = MutationStorage if self._level.kind == "mutation" else Storage
+        return kind(self._level, around.links, self.env.get)
 
     @property
     def fetch(self) -> NoReturn:

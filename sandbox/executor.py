@@ -31,6 +31,7 @@ from sandbox.convert import VALUE_BYTES_MAX, take_in
 from sandbox.cursors import CursorCodec, InvalidCursor, Journal
 from sandbox.execution import Execution, Level
 from sandbox.faults import Terminated
+from sandbox.file_links import FileLinks
 from sandbox.frames import (
     PLACES_BYTES_MAX,
     Call,
@@ -78,6 +79,7 @@ class Executor:
     def __init__(self, open_database: OpenDatabase, *, cursor_key: bytes) -> None:
         self._open_database = open_database
         self._cursors = CursorCodec(cursor_key)
+        self._links = FileLinks(cursor_key)
         self._sdk = build_module(http_actions.MEMBERS)
         self._modules: Modules | None = None  # of the call, or the nested call, that is running
         self._runtime = GuestRuntime(import_hook=self._find_module, extra_bases=EXCEPTIONS)
@@ -193,6 +195,7 @@ class Executor:
                 lines,
                 request=unpack_trusted(call.request) if call.request else {},
                 environment=_environment_of(call),
+                links=self._links,
                 nested=nested,
             )
             level = Level(execution, call.kind, call.path, runtime.chance, in_force)

@@ -220,7 +220,8 @@ class Refused(_Frame, tag="refused"):
 class Syscall(_Frame, tag="syscall"):
     number: Count  # counts up within the call, from 1
     # "stream" is a piece of an HTTP action's answer: its head, then bytes (`sandbox/http_actions.py`).
-    operation: Literal["run_query", "run_mutation", "run_action", "stream"]
+    # "files" is an operation of `ctx.storage`, which `path` names (`engine/files.py`).
+    operation: Literal["run_query", "run_mutation", "run_action", "stream", "files"]
     path: Name
     args: Packed
     log_lines: LogLines = []  # printed since the last frame, so that a long action's log is live
