@@ -30,6 +30,7 @@ from tidewell.values import MISSING, Value, pack, unpack_trusted
 
 SOURCES_MAX: Final = 5  # told of one change
 ROWS_MAX: Final = 200  # of one range that are compared
+HOPS_MAX: Final = 5  # from document to document
 TELLING_LENGTH: Final = 3  # a shorter text is equal by chance too often
 
 
@@ -42,6 +43,7 @@ class Source:
     table: str | None = None
     field: str | None = None
     line: str | None = None  # that read the document
+    written: Step | None = None  # how that field came to its value, when it was followed
 
 
 @attrs.frozen
@@ -94,6 +96,8 @@ async def explain(step: Step, field: str, history: History, rerunner: Rerunner) 
             return attrs.evolve(
                 step, sources=tuple(sources), why_not="it does not do the same again; see `tidewell replay`"
             )
+        if not outcome.places:
+            return attrs.evolve(step, sources=tuple(sources), why_not="it reads and writes too much to tell")
         places = Places.unpack(outcome.places)
         snapshot = history.store.snapshot(recorded.begin_ts)
     except (StoreError, InvalidValue) as error:
@@ -107,6 +111,27 @@ async def explain(step: Step, field: str, history: History, rerunner: Rerunner) 
     line = None if place is None else f"{place[0]}:{place[1]}"
     text = "" if place is None else source_line(recorded.code, *place)
     return attrs.evolve(step, line=line, text=text, sources=tuple(sources))
+
+
+async def follow(step: Step, field: str, history: History, rerunner: Rerunner, hops: int = HOPS_MAX) -> Step:
+    """Explain `step`, and if its value stood in another document that was read, how it came there."""
+    explained = await explain(step, field, history, rerunner)
+    if not hops or explained.commit is None or explained.commit.record is None:
+        return explained
+    begin_ts = explained.commit.record.begin_ts
+    sources: list[Source] = []
+    is_followed = False
+    for source in explained.sources:
+        if not is_followed and source.document_id is not None and source.field not in (None, "_id"):
+            origin = [
+                each for each in changes_of(history, source.document_id, source.field) if each.ts <= begin_ts
+            ]
+            if origin:
+                is_followed = True
+                written = await follow(origin[0], source.field, history, rerunner, hops - 1)
+                source = attrs.evolve(source, written=written)
+        sources.append(source)
+    return attrs.evolve(explained, sources=tuple(sources))
 
 
 def source_line(code: CodeVersion, file: str, line: int) -> str:

@@ -13,7 +13,7 @@ import trio
 from engine.history import History, check_document_id
 from engine.log_commands import Paper, call_line, commit_json, for_programs, opened
 from engine.moments import write_moment
-from engine.provenance import Source, Step, changes_of, explain
+from engine.provenance import Source, Step, changes_of, explain, follow
 from engine.rerun import rerunner
 from engine.showing import Line, printable, readable
 from engine.store_commands import data_option, json_option
@@ -35,7 +35,8 @@ def why(document_id: str, field: str, count: int, no_lines: bool, as_json: bool,
     """Follow a value back: every call that changed FIELD of the document ID, newest first.
 
     For each: who called it with which arguments, the source line that wrote the field, and which
-    arguments or documents held the same value. FIELD may be a path such as address.city.
+    arguments or documents held the same value. If the newest value stood in another document that
+    was read, it is followed there. FIELD may be a path such as address.city.
 
     To find the lines, the calls are run again in the sandbox; nothing is changed.
     """
@@ -65,12 +66,16 @@ def why(document_id: str, field: str, count: int, no_lines: bool, as_json: bool,
 def _explained(steps: Sequence[Step], field: str, history: History, data: Path) -> list[Step]:
     async def run() -> list[Step]:
         async with rerunner(history.store, data) as again:
-            return [await explain(step, field, history, again) for step in steps]
+            newest = [await follow(step, field, history, again) for step in steps[:1]]
+            return newest + [await explain(step, field, history, again) for step in steps[1:]]
 
     try:
         return trio.run(run)
     except* PoolFailed as failures:
-        raise click.ClickException(f"{failures.exceptions[0]}; --no-lines does without running") from None
+        error: BaseException = failures
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise click.ClickException(f"{error}; --no-lines does without running") from None
 
 
 def _lines(step: Step) -> list[Line]:
@@ -94,6 +99,8 @@ def _lines(step: Step) -> list[Line]:
         lines.append([("    with ", "dim"), (told, "")])
     for source in step.sources:
         lines.append([("    same value in ", "dim"), *_source(source)])
+        if source.written is not None:
+            lines += [[("      ", ""), *line] for line in _lines(source.written)]
     return lines
 
 
@@ -112,23 +119,21 @@ def _json(step: Step) -> dict[str, Any]:
         told = commit_json(step.commit)
     values: dict[str, Value] = {"before": step.before, "after": step.after}
     told |= {name: for_programs(value) for name, value in values.items() if value is not MISSING}
-    sources = [
-        {"argument": source.argument}
-        if source.argument is not None
-        else {
-            "document": source.document_id,
-            "table": source.table,
-            "field": source.field,
-            "line": source.line,
-        }
-        for source in step.sources
-    ]
+    sources = [_source_json(source) for source in step.sources]
     return told | {
         "line": step.line,
         "text": step.text,
         "sources": sources,
         "whyNoLine": step.why_not or None,
     }
+
+
+def _source_json(source: Source) -> dict[str, Any]:
+    if source.argument is not None:
+        return {"argument": source.argument}
+    told: dict[str, Any] = {"document": source.document_id, "table": source.table, "field": source.field}
+    written = {} if source.written is None else {"written": _json(source.written)}
+    return told | {"line": source.line} | written
 
 
 COMMANDS: Final = (why,)

@@ -128,10 +128,14 @@ def test_people_read_it_newest_first(told: Told) -> None:
 def test_copied_value_names_the_document_it_was_read_from(told: Told) -> None:
     [step] = steps(told, f"{told.story.post} signed")
     [source] = step["sources"]
+    written = source.pop("written")
+    assert (written["function"], written["line"]) == ("copies:name", "copies.py:7")
+    assert written["sources"] == [{"argument": "name"}]
     assert source == {"document": told.person, "table": "people", "field": "name", "line": "copies.py:12"}
     assert step["line"] == "copies.py:13"
-    [origin] = steps(told, f"{told.person} name")[-1:]
-    assert origin["sources"] == [{"argument": "name"}]
+    lines = why(told, f"{told.story.post} signed").stdout.splitlines()
+    assert f"    same value in name of people {told.person}, read at copies.py:12" in lines
+    assert any(line.startswith("          at copies.py:7  return ctx.db.insert(") for line in lines)
 
 
 def test_line_is_that_of_the_write_that_stayed_and_of_the_field_asked_for(told: Told) -> None:
