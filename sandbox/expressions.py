@@ -173,7 +173,7 @@ class ExpressionTransformer(PolicyTransformer):
         node = self.node_contents_visit(node)
         index = node.slice
         if isinstance(index, ast.Tuple) and any(isinstance(item, ast.Slice) for item in index.elts):
-            self.error(node, "a slice inside a tuple is not part of the language of functions; slice twice")
+            self.refuse(node, "slice inside a tuple", "a slice inside a tuple")
             return node
         if isinstance(node.ctx, ast.Load):
             if isinstance(index, ast.Slice):
@@ -365,7 +365,7 @@ class ExpressionTransformer(PolicyTransformer):
         late = operands[2:]
         for operand in late:
             if any(isinstance(part, (ast.NamedExpr, ast.Yield, ast.YieldFrom)) for part in ast.walk(operand)):
-                self.error(operand, "a chain of comparisons with an assignment in it; join two with and")
+                self.refuse(operand, "assignment inside a chain of comparisons")
                 return node
         names = [
             COMPARE_GUARDS.get(type(op), "_is_" if isinstance(op, ast.Is) else "_is_not_") for op in node.ops
@@ -385,7 +385,7 @@ class ExpressionTransformer(PolicyTransformer):
         guard = "_getiter_"
         if starred:
             if not isinstance(node.target, (ast.Tuple, ast.List)) or starred[0] not in node.target.elts:
-                self.error(node.target, "a star inside a nested target; unpack in two steps")
+                self.refuse(node.target, "star inside a nested target", "a star inside a nested target")
             guard = "_unpacked_"
         if getattr(node, "is_async", 0):
             self.refuse(node.iter, "async")

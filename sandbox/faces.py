@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sandbox.classes import is_guest_class
-from sandbox.host import HostObject
+from sandbox.host import HostObject, shown
 
 CLASSES_MAX: Final = 1_000  # in one `isinstance`
 
@@ -89,7 +89,7 @@ class Face(Annotation):
         self._title = name
         self._kinds = kinds
         self._make = make
-        self._members = dict(members or {})
+        self._members = {name: shown(member) for name, member in (members or {}).items()}
         self._annotation = annotation
         self._base = base
 

@@ -155,8 +155,8 @@ class GuestRuntime:
         self.now_ms = now_ms
         self.observed = set()
         self._log = log or _discard
-        self.meter.reset(fuel)
         self.structure.keys.forget()
+        self.meter.reset(fuel)
 
     def close(self) -> None:
         """End a call: whatever of it is still suspended finds no step left, and garbage is collected."""

@@ -17,6 +17,7 @@ the class, written by the host, and charges the meter itself.
 
 from __future__ import annotations
 
+import types
 from typing import Any, ClassVar
 
 from sandbox import policy
@@ -42,6 +43,11 @@ class HostObject:
         if public != cls._exposed_:
             odd = ", ".join(sorted(public ^ cls._exposed_))
             raise TypeError(f"{cls.__name__}: _exposed_ and the public names differ in {odd}")
+
+
+def shown(value: Any) -> Any:
+    """Return what a guest holds of a function of the host: its call, which has no attributes to write."""
+    return value.__call__ if type(value) is types.FunctionType else value
 
 
 class Named(HostObject):

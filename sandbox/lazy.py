@@ -38,9 +38,14 @@ class LazyEnumerate(enumerate):  # type: ignore[type-arg]
 
 
 class LazyWhole(itertools.islice):  # type: ignore[type-arg]
-    """All items of another iterator. Not a chain: that shows a constructor, `from_iterable`."""
+    """All items of another iterator. Not a chain: that shows a constructor, `from_iterable`.
 
-    __slots__ = ("_depth",)
+    It holds what it iterates over a second time. The interpreter's iterators let go of
+    their source at its first error, which frees it while it runs, if it was the source
+    that asked (`it = g()` where `g` calls `next(it)`): the worker would crash.
+    """
+
+    __slots__ = ("_depth", "_held")
 
 
 LAZY_TYPES = (LazyItems, LazyMap, LazyZip, LazyEnumerate, LazyWhole)
@@ -78,8 +83,10 @@ class Lazies:
         return [LazyItems(source, self._units) for source in sources]
 
     def wrap(self, iterator: Any, *sources: Any) -> Any:
-        """Return an iterator of the host as a guest may hold it."""
-        return self._deeper(LazyWhole(iterator, None), *sources)
+        """Return an iterator of the host as a guest may hold it. Every iterator below it is a source."""
+        lazy: Any = LazyWhole(iterator, None)
+        lazy._held = (iterator, *sources)
+        return self._deeper(lazy, *sources)
 
     def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a generator function of a guest, so that what it makes counts in the nesting of its arguments.
@@ -103,7 +110,7 @@ class Lazies:
         return self._deeper(LazyEnumerate(source, start), source)
 
     def reversed(self, source: Any) -> Any:
-        return self._deeper(LazyWhole(reversed(source), None))
+        return self.wrap(reversed(source))
 
     def filter(self, function: Callable[[Any], Any] | None, source: Any) -> Any:
         kept = filter(function, LazyItems(source, self._units))
@@ -111,4 +118,4 @@ class Lazies:
 
     def chain(self, *sources: Any) -> Any:
         self._charge(len(sources))
-        return self._deeper(LazyWhole(itertools.chain(*sources), None), *sources)
+        return self.wrap(itertools.chain(*sources), *sources)

@@ -314,6 +314,24 @@ CONSTRUCTS: Final = MappingProxyType(
             'use ordinary attributes (strings such as doc["_id"] are fine)',
         ),
         "% on text": Refusal("format codes can ask for any width", "write an f-string"),
+        "dotted name as a key of a pattern": Refusal(
+            "the interpreter hashes it without a guard", "write the key, or compare in an if"
+        ),
+        "dotted name inside a class pattern": Refusal(
+            "the interpreter compares it without a guard",
+            "capture the attribute, and compare in an if",
+        ),
+        "costed attribute in a pattern": Refusal(
+            "the interpreter loads it without a guard", "match the object, then call the method"
+        ),
+        "star inside a nested target": Refusal("the items are pulled without a guard", "unpack in two steps"),
+        "slice inside a tuple": Refusal("there are no arrays of several dimensions", "slice twice"),
+        "augmented assignment to a slice": Refusal(
+            "it writes twice what looks like once", "use extend, or assign the slice"
+        ),
+        "assignment inside a chain of comparisons": Refusal(
+            "a chain is evaluated by the host", "join two comparisons with and"
+        ),
         "unpacking in a comprehension": Refusal(
             "it is newer than the policy", "write a nested comprehension"
         ),

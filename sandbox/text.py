@@ -184,6 +184,8 @@ class Texts:
             return f"<{kind.__name__} object>"
         if isinstance(value, HostObject):
             return kind._repr_(value) if hasattr(kind, "_repr_") else f"<{kind.__name__.lower()}>"
+        if isinstance(value, types.MethodWrapperType):
+            value = getattr(value, "__self__", None)
         if isinstance(value, _FUNCTIONS):
             return f"<function {value.__name__.strip('_')}>"
         if isinstance(value, int):

@@ -293,7 +293,7 @@ class Transformer(ExpressionTransformer):
             return False
         for item in target.elts:
             if not isinstance(item, ast.Starred) and any(isinstance(n, ast.Starred) for n in ast.walk(item)):
-                self.error(item, "a star inside a nested target; unpack in two steps")
+                self.refuse(item, "star inside a nested target", "a star inside a nested target")
         return any(isinstance(item, ast.Starred) for item in target.elts)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -327,7 +327,7 @@ class Transformer(ExpressionTransformer):
             write = self.writable_attributes(ast.Name(owner, ast.Load()))
             store: ast.expr = ast.Attribute(write, target.attr, ast.Store())
         elif isinstance(target.slice, ast.Slice):
-            self.error(node, "augmented assignment to a slice; use extend, or assign the slice")
+            self.refuse(node, "augmented assignment to a slice")
             return node
         else:
             key = self.temporary("key")
@@ -354,6 +354,11 @@ class Transformer(ExpressionTransformer):
             return plain
         if isinstance(node.op, _INTEGER_OPERATORS) and self.is_integer(now) and self.is_integer(value):
             return Inliner(self.mode, node).integers(plain)
+        if isinstance(node.op, (ast.Mod, ast.FloorDiv)):
+            integers = self.is_integer(now) and self.is_integer(value)
+            divided = Inliner(self.mode, node).divide(plain, guard, integers=integers)
+            if divided is not None:
+                return divided
         if isinstance(node.op, (ast.Add, ast.Mult)) and is_pure(now) and is_pure(value):
             return Inliner(self.mode, node).in_place(plain, guard)
         return call(guard, now, value, at=node)
@@ -361,11 +366,6 @@ class Transformer(ExpressionTransformer):
     def hold(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
         return located(ast.Assign(targets=[ast.Name(name, ast.Store())], value=value), at)
 
-        if isinstance(node.op, (ast.Mod, ast.FloorDiv)):
-            integers = self.is_integer(now) and self.is_integer(value)
-            divided = Inliner(self.mode, node).divide(plain, guard, integers=integers)
-            if divided is not None:
-                return divided
     # ---- imports -----------------------------------------------------------------
 
     def visit_Import(self, node: ast.Import) -> Any:
@@ -472,7 +472,7 @@ class Transformer(ExpressionTransformer):
 
     def visit_MatchValue(self, node: ast.MatchValue) -> ast.AST:
         if self.in_class_pattern and any(isinstance(part, ast.Attribute) for part in ast.walk(node.value)):
-            self.error(node, "a dotted name inside a class pattern; capture the attribute, compare in an if")
+            self.refuse(node, "dotted name inside a class pattern", "a dotted name inside a class pattern")
         self.pattern_value(node.value)
         return node
 
@@ -489,7 +489,7 @@ class Transformer(ExpressionTransformer):
     def pattern_attribute(self, node: ast.AST, name: str) -> None:
         self.check_attribute(node, name)
         if name in policy.COSTED_ATTRIBUTES:
-            self.error(node, f"the attribute {name} in a pattern; match the object, then call the method")
+            self.refuse(node, "costed attribute in a pattern", f"the attribute {name} in a pattern")
 
     def visit_MatchSingleton(self, node: ast.MatchSingleton) -> ast.AST:
         return node
@@ -512,7 +512,7 @@ class Transformer(ExpressionTransformer):
         self.check_name(node, node.rest)
         for key in node.keys:
             if any(isinstance(part, ast.Attribute) for part in ast.walk(key)):
-                self.error(key, "a dotted name as a key of a pattern; write the key, or compare in an if")
+                self.refuse(key, "dotted name as a key of a pattern", "a dotted name as a key of a pattern")
             self.pattern_value(key)
         node.patterns = [self.visit(pattern) for pattern in node.patterns]
         return node

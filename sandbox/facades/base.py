@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sandbox import policy
-from sandbox.host import HostObject
+from sandbox.host import HostObject, shown
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -21,7 +21,7 @@ class Facade(HostObject):
 
     def __init__(self, title: str, members: Mapping[str, Any]) -> None:
         self._title = title
-        self._members = dict(members)
+        self._members = {name: shown(member) for name, member in members.items()}
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):

@@ -13,7 +13,7 @@ from sandbox import costs
 from sandbox.classes import FrozenGuestType, install, is_guest_class, is_guest_instance
 from sandbox.facades.base import Facade
 from sandbox.faces import Face
-from sandbox.host import HostObject
+from sandbox.host import HostObject, shown
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -212,7 +212,7 @@ def build(runtime: GuestRuntime) -> Facade:
             ):
                 raise TypeError(f"dataclass() got an unexpected keyword argument '{name}'")
         if cls is None:
-            return lambda decorated: _decorate(runtime, decorated, options)
+            return shown(lambda decorated: _decorate(runtime, decorated, options))
         return _decorate(runtime, cls, options)
 
     def plain(value: Any, depth: int, keep: Callable[[dict[str, Any]], Any]) -> Any:

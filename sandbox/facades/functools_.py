@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import policy
 from sandbox.facades.base import Facade, integer
-from sandbox.host import HostObject
+from sandbox.host import HostObject, shown
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -106,17 +106,17 @@ def build(runtime: GuestRuntime) -> Facade:
         if callable(maxsize):
             return Cached(runtime, maxsize, 128)
         size = None if maxsize is None else integer(maxsize, "maxsize", low=0, high=policy.ITEMS_MAX)
-        return lambda function: Cached(runtime, function, size)
+        return shown(lambda function: Cached(runtime, function, size))
 
     def cache(function: Any) -> Cached:
         return Cached(runtime, function, None)
 
     def cmp_to_key(compare: Any) -> Any:
-        return lambda value: Key(meter, compare, value)
+        return shown(lambda value: Key(meter, compare, value))
 
     def wraps(wrapped: Any, *_names: Any, **_options: Any) -> Any:
         """Functions have no attributes that could be copied; the decorator form is kept for habit."""
-        return lambda function: function
+        return shown(lambda function: function)
 
     return Facade(
         "functools",

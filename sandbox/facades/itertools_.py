@@ -109,7 +109,8 @@ def build(runtime: GuestRuntime) -> Facade:
 
     def islice(iterable: Any, *bounds: Any) -> Any:
         checked = [None if bound is None else integer(bound, "a bound", low=0) for bound in bounds]
-        return wrapped(itertools.islice(items(iterable), *checked), iterable)
+        inner = items(iterable)
+        return wrapped(itertools.islice(inner, *checked), inner, iterable)
 
     def pairwise(iterable: Any) -> Any:
         return wrapped(itertools.pairwise(iterable), iterable)
@@ -135,7 +136,7 @@ def build(runtime: GuestRuntime) -> Facade:
 
     def zip_longest(*iterables: Any, fillvalue: Any = None) -> Any:
         sources = lazies.metered(iterables)
-        return wrapped(itertools.zip_longest(*sources, fillvalue=fillvalue), *iterables)
+        return wrapped(itertools.zip_longest(*sources, fillvalue=fillvalue), *sources, *iterables)
 
     chain = Face("chain", (), lazies.chain, {"from_iterable": chain_from})
     return Facade(
