@@ -88,6 +88,6 @@ async def _recorded_anew(capsule: Capsule, replaying: Replaying) -> Capsule:
     return attrs.evolve(
         capsule,
         record=with_outcome(capsule.record, guest),
-        written=guest.writes.documents,
+        written=guest.writes.stamped(capsule.ts).documents,
         change=guest.writes.catalog_change,
     )

@@ -190,7 +190,8 @@ async def _example(
         differences.append(Difference("outcome" if "error" in what else "result", was, _outcome(guest)))
     if "writes" in what and recorded.entry is not None:
         written = replayer.source.documents(recorded.entry)
-        differences += write_differences(written, Documents.of(guest.writes.documents))
+        now = Documents.of(guest.writes.stamped(recorded.ts).documents)
+        differences += write_differences(written, now)
     if "log lines" in what:
         sides = (recorded.record.log_lines, guest.raw.log_lines)
         differences += line_differences(*sides)

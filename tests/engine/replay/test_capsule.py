@@ -26,11 +26,11 @@ from ..deployed import deployed
 
 APP = {
     "schema.py": """
-        from tidewell import Id, Schema, table
+        from tidewell import Id, Schema, table, v
 
         schema = Schema(
             people=table(name=str, mail=str, state=str).index("by_mail", "mail", unique=True),
-            letters=table(to=Id["people"], text=str).index("by_to", "to"),
+            letters=table(to=Id["people"], text=str, sent=v.commit_ts()).index("by_to", "to"),
         )
     """,
     "post.py": """
@@ -49,7 +49,8 @@ APP = {
             person = people.unique()
             if person["state"] != "active":
                 raise AppError("not there")
-            return ctx.db.insert("letters", {"to": person["_id"], "text": text})
+            letter = {"to": person["_id"], "text": text, "sent": ctx.db.vars.commit_ts}
+            return ctx.db.insert("letters", letter)
 
 
         @mutation
