@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import sys
 from types import CodeType
 from typing import Final, Literal
 
@@ -30,6 +31,9 @@ _RETURNS: Final = frozenset(
 )
 _PULLS: Final = frozenset(dis.opmap[name] for name in ("FOR_ITER", "SEND"))
 _METERS: Final = frozenset({"_budget_", "_enter_", "_next_", "_step_"})  # every lambda of a user takes a step
+# Python 3.12 keeps the variables of a comprehension in the body of a module or a class where a
+# hook that looks at a line makes None of them. 3.11 has them elsewhere, 3.13 has no such copying.
+_LOSES_VARIABLES: Final = sys.version_info[:2] == (3, 12)
 _NAMES: Final = {
     "<lambda>": "lambda",
     "<listcomp>": "comprehension",
@@ -52,6 +56,7 @@ class CodeMap:
     name: str  # as the author calls it
     file: str
     line: int
+    has_lines: bool = True  # whether it can be followed line by line
     spent: dict[int, list[int]] = attrs.field(factory=dict)  # line: times, steps
     _injected: bytes = b""  # per instruction
     _operations: bytes = b""
@@ -85,6 +90,7 @@ def map_code(code: CodeType) -> CodeMap:
         name=_name(code),
         file=file,
         line=line,
+        has_lines=bool(code.co_flags & inspect.CO_OPTIMIZED) or not _LOSES_VARIABLES,
         injected=injected,
         operations=code.co_code,
     )

@@ -149,9 +149,11 @@ class Recorder:
             return None
         if code.role == "module" and not self._request.imports:
             self._quiet += 1
+            frame.f_trace_lines = False
             return self._module_ended
         if self._quiet:
             return None
+        frame.f_trace_lines = code.has_lines
         known = getattr(frame.f_trace, "__self__", None)
         try:
             if isinstance(known, _Routine) and known.recorder is self:

@@ -1,7 +1,8 @@
 """Runs hostile programs, each in a process of its own with outer limits, and says how each ended.
 
 `python tests/sandbox/attack_runner.py FILE` prints one JSON line per payload. The
-parent only forks and waits; whatever a child does, the next one starts clean.
+parent only forks and waits; whatever a child does, the next one starts clean. With
+`--traced` each runs under the debugger's recorder, and must end as it ends without.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import select
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,15 @@ def read_attacks(path: Path) -> list[Attack]:
     return found
 
 
-def outcome(attack: Attack) -> str:
+def outcome(attack: Attack, traced: bool = False) -> str:
     """Run one payload in this process."""
     from sandbox.compiler import CompileError, compile_module
     from sandbox.faults import Terminated
     from sandbox.guest import GuestRuntime, prepare_process
+    from sandbox.log_lines import LogLines
     from sandbox.traces import describe
+    from sandbox.tracing.recorder import Recorder
+    from sandbox.tracing.shape import Request, decode_trace
 
     prepare_process()
     runtime = GuestRuntime(extra_bases=())
@@ -83,9 +88,11 @@ def outcome(attack: Attack) -> str:
     for _ in range(2 if "same" in attack.allowed else 1):
         runtime.reset(seed=SEED, now_ms=0.0, fuel=FUEL)
         namespace = runtime.namespace("attack")
+        recorder = Recorder(Request(imports=True), runtime.meter, LogLines())
         try:
-            runtime.run(compiled, namespace)
-            value = runtime.call(namespace["attack"]) if "attack" in namespace else namespace.get("x")
+            with recorder.running() if traced else nullcontext():
+                runtime.run(compiled, namespace)
+                value = runtime.call(namespace["attack"]) if "attack" in namespace else namespace.get("x")
             results.append(f"value {runtime.texts.repr(value)[:200]}")
         except Terminated as ended:
             results.append(ended.kind)
@@ -93,13 +100,19 @@ def outcome(attack: Attack) -> str:
             described = describe(error, {}, runtime.texts)
             leaks = str(ROOT) in described.text() or "0x7f" in described.text()
             results.append("error that shows the host" if leaks else "error")
+        if traced:
+            trace = decode_trace(recorder.pack())
+            if trace.fault and "RecursionError" not in trace.fault:
+                results.append(trace.fault)
+            if any("0x7f" in (text or "") for stop in trace.stops for _, text in stop.changes):
+                results.append("a trace that shows the host")
     runtime.close()
     if len(results) == 2:
         return "same" if results[0] == results[1] else f"differs: {results}"
     return results[0]
 
 
-def confined(attack: Attack) -> tuple[str, float]:
+def confined(attack: Attack, traced: bool = False) -> tuple[str, float]:
     """Fork, run, wait. Returns how the child ended, and its CPU seconds."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -109,7 +122,7 @@ def confined(attack: Attack) -> tuple[str, float]:
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         try:
-            text = outcome(attack)
+            text = outcome(attack, traced)
         except MemoryError:
             text = "memory"
         except BaseException as error:
@@ -137,14 +150,14 @@ def confined(attack: Attack) -> tuple[str, float]:
     return received.decode(), cpu_s
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], traced: bool = False) -> None:
     sys.path.insert(0, str(ROOT))
     import sandbox.guest
 
     assert sandbox.guest
     for name in names:
         for attack in read_attacks(FOLDER / name):
-            ended, cpu_s = confined(attack)
+            ended, cpu_s = confined(attack, traced)
             row = {
                 "class": attack.attack_class,
                 "title": attack.title,
@@ -155,4 +168,5 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [path.name for path in sorted(FOLDER.glob("*.txt"))])
+    files = [name for name in sys.argv[1:] if name != "--traced"]
+    main(files or [path.name for path in sorted(FOLDER.glob("*.txt"))], "--traced" in sys.argv)
