@@ -163,6 +163,7 @@ class Deployment:
                 helpers.start_soon(self._query_lanes.run)
                 helpers.start_soon(self.queries.run_timers)
                 helpers.start_soon(self._housekeeping.run)
+                helpers.start_soon(self._pusher.staged.run)
                 helpers.start_soon(self.attempts.run)
                 helpers.start_soon(self.conflicts.run)
                 helpers.start_soon(self.files.run)

@@ -29,12 +29,14 @@ from engine.code import CodeVersion, decode_version, encode_version, hash_module
 from engine.committer import Committer, Proposal, View
 from engine.conditions import PrivateRows
 from engine.offload import RunBlocking
+from engine.staged_indexes import StagedIndexes, is_same, staged_in
 from sandbox.analysis import InvalidAnalysis
 from sandbox.frames import Load, Loaded, LoadFailed, Module, SourceError
 from sandbox.pool import Pool, PoolFailed, WorkerLost
 from storage import (
     Catalog,
     CatalogChange,
+    CatalogPlan,
     IndexInfo,
     Interval,
     ReadSet,
@@ -86,6 +88,12 @@ class Pusher:
     _hold_writes: Callable[[], AbstractAsyncContextManager[None]]
     _run_blocking: RunBlocking
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    staged: StagedIndexes = attrs.field(init=False)  # filled behind the pushes; its `run` must be running
+
+    def __attrs_post_init__(self) -> None:
+        self.staged = StagedIndexes(
+            self._store, self._active, self._one_at_a_time, self._change_catalog, self._run_blocking
+        )
 
     async def push(self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"") -> PushReport:
         """Make `modules` and the token providers in `auth` the active version.
@@ -104,6 +112,7 @@ class Pusher:
                 checked_ts = await self._check_documents(schema, on_progress)
                 async with self._hold_writes():
                     warnings = await self._switch(code, schema, checked_ts)
+                self.staged.note_push()
             except (PushFailed, StoreError, BackendFault) as error:
                 with suppress(
                     StoreError, BackendFault
@@ -164,13 +173,15 @@ class Pusher:
             if info is None:
                 continue
             for old in info.indexes:
-                if not old.is_ready and not any(_is_same(old, index) for index in table.indexes):
+                if old.is_ready or any(is_same(old, index) for index in table.indexes):
+                    continue
+                if not self._is_staged(name, old) or _collides(old, table.indexes):
                     plan.remove_index(old.index_id)  # of a push that was cut off
             for index in table.indexes:
-                found = next((old for old in info.indexes if _is_same(old, index)), None)
+                found = next((old for old in info.indexes if is_same(old, index)), None)
                 if found is None:
                     found = plan.add_index(name, index.name, index.fields, unique=index.unique)
-                if not found.is_ready:
+                if not found.is_ready and not index.staged:
                     waiting.append(found.index_id)
         return plan.change(), waiting
 
@@ -187,8 +198,19 @@ class Pusher:
             plan = self._store.catalog().plan()
             for table in tuple(plan.catalog.tables.values()):
                 for index in table.indexes:
-                    if not index.is_ready:
+                    if not index.is_ready and not self._is_staged(table.name, index):
                         plan.remove_index(index.index_id)
+            if change := plan.change():
+                await self._commit(change)
+
+    def _is_staged(self, table: str, old: IndexInfo) -> bool:
+        """Whether the active version waits for an index that is being filled behind it."""
+        return any(name == table and is_same(old, index) for name, index in staged_in(self._active()))
+
+    async def _change_catalog(self, make: Callable[[CatalogPlan], None]) -> None:
+        async with self._hold_writes():
+            plan = self._store.catalog().plan()
+            make(plan)
             if change := plan.change():
                 await self._commit(change)
 
@@ -242,14 +264,18 @@ class Pusher:
             if name.startswith("_"):
                 continue  # the system's own, with indexes that no app declares
             declared = schema.tables[name].indexes if name in schema.tables else ()
-            wanted = [old for old in info.indexes if any(_is_same(old, index) for index in declared)]
+            wanted = [old for old in info.indexes if any(is_same(old, index) for index in declared)]
             for old in info.indexes:
                 if old not in wanted:
                     plan.remove_index(old.index_id)
                     if old.is_ready and old.name not in {index.name for index in declared}:
                         warnings.append(self._removal(name, old.name, code))
             for old in wanted:
-                if not old.is_ready:
+                if old.is_ready:
+                    continue
+                if any(is_same(old, index) and index.staged for index in declared):
+                    warnings.append(f"the index {old.name} of {name} is staged: usable once it is filled")
+                else:
                     plan.enable_index(old.index_id)
         for name, table in schema.tables.items():
             if name not in catalog.tables:
@@ -316,8 +342,8 @@ def load_version(store: PrivateRows, name: str) -> CodeVersion:
     return decode_version(data)
 
 
-def _is_same(old: IndexInfo, index: Index) -> bool:
-    return (old.name, old.fields, old.unique) == (index.name, index.fields, index.unique)
+def _collides(old: IndexInfo, indexes: Iterable[Index]) -> bool:
+    return any(old.name == index.name or old.fields == index.fields for index in indexes)
 
 
 def _users(code: CodeVersion, table: str, index: str) -> str:
