@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from storage import Commit, Store
 
 from .deployed import deployed, write_app
 
+ROOT = Path(__file__).parents[2]
 APP = {
     "shop.py": """
         from tidewell import mutation
@@ -243,3 +246,32 @@ def test_file_that_is_no_capsule_is_one_line(tmp_path: Path) -> None:
     result = tidewell("replay", tmp_path / "letter")
     assert result.exit_code == 1
     assert "this is no capsule" in result.stderr
+
+
+# ---- beside a server ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "99"])
+async def test_log_of_a_deployment_that_is_serving_is_replayed_beside_it(
+    hash_seed: str, tmp_path: Path
+) -> None:
+    async with deployed(tmp_path, APP) as it, trio.open_nursery() as nursery:
+        await it.run("shop:stock", name="rope", price=2.5)
+        for _ in range(20):
+            await it.run("shop:sell", name="rope", discount=0.25)
+
+        async def sell_on() -> None:
+            while True:
+                await it.run("shop:sell", name="rope", discount=0.25)
+
+        nursery.start_soon(sell_on)
+        done = await trio.run_process(
+            [sys.executable, "-m", "engine", "replay", "--all", "--data", str(tmp_path / "data")],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=ROOT,
+            capture_stdout=True,
+        )
+        nursery.cancel_scope.cancel()
+    told = done.stdout.decode()
+    assert "all as recorded" in told
+    assert int(told.split()[0].replace(",", "")) >= 21
