@@ -1,6 +1,6 @@
 """Forks: a new deployment folder in the state that another one had at some commit.
 
-Documents, tables, indexes, environment and the code that was active, as of that commit; the
+Documents, tables, indexes, files, environment and the code that was active, as of that commit; the
 numbers of tables and indexes too, so that ids and later commits of the original mean the
 same in the fork. What is not taken along: the history before it, the memory of requests
 that were answered, and the keys of the original, so that whoever may use the fork cannot
@@ -22,6 +22,7 @@ import attrs
 
 from engine.conditions import PREFIX as CONDITIONS_PREFIX
 from engine.push import ACTIVE_KEY, CODE_PREFIX, EVERYTHING
+from sandbox.file_links import FILES_TABLE
 from storage import (
     Catalog,
     CatalogPlan,
@@ -39,6 +40,7 @@ from tidewell.ids import USER_TABLE_FIRST
 
 BATCH_DOCUMENTS: Final = 1_000  # of one commit
 STORE_FOLDER: Final = "store"
+FILES_FOLDER: Final = "files"
 _PLACEHOLDER: Final = "placeholder_{}"  # of what was removed; it keeps the number and is gone again
 
 OnProgress = Callable[[str, int, int], None]  # table, documents done, documents in all
@@ -95,6 +97,27 @@ def fork_state(source: SharedStore, ts: Timestamp, folder: Path, on_progress: On
                 on_progress(table.name, done, count)
         fork.commit([attrs.evolve(kept, ts=ts)])
     return ForkReport(ts, len(counts), sum(counts.values()))
+
+
+def fork_files(source: Path, folder: Path) -> int:
+    """Copy the files that a fork in `folder` has rows of; return how many are not there any more.
+
+    Args:
+      source: the folder of files of the original.
+    """
+    missing = 0
+    with SharedStore.open(folder / STORE_FOLDER) as fork, fork.snapshot() as snapshot:
+        table = snapshot.catalog.tables.get(FILES_TABLE)
+        if table is None:
+            return 0
+        target = folder / FILES_FOLDER
+        for _, internal_id, _ in snapshot.scan(table.by_id, EVERYTHING):
+            target.mkdir(mode=0o700, exist_ok=True)
+            try:
+                shutil.copy(source / internal_id.hex(), target / internal_id.hex())
+            except FileNotFoundError:
+                missing += 1
+    return missing
 
 
 def _batches(snapshot: Snapshot, table: TableInfo) -> Iterator[tuple[int, tuple[DocumentWrite, ...]]]:

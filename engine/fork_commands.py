@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engine.backend import BackendFault
 from engine.clock import SystemClock
 from engine.deployment import WORKER_ENTRY
-from engine.fork import STORE_FOLDER, fork_state, new_folder
+from engine.fork import FILES_FOLDER, STORE_FOLDER, fork_files, fork_state, new_folder
 from engine.history import LATEST, Committed, History, NoSuchCommit
 from engine.log_commands import Paper, call_line, change_json, commit_json, opened
 from engine.moments import InvalidMoment, read_moment, write_moment
@@ -79,14 +79,19 @@ def _fork_at(folder: Path, at: str, as_json: bool, data: Path) -> None:
 
         with new_folder(folder) as partial:
             report = fork_state(history.store, ts, partial, show)
+            missing = fork_files(data / FILES_FOLDER, partial)
     if as_json:
         told = {"ts": report.ts, "tables": report.tables, "documents": report.documents}
-        click.echo(json.dumps({**told, "path": str(folder)}))
+        click.echo(json.dumps({**told, "filesMissing": missing, "path": str(folder)}))
         return
     click.echo(
         f"Forked {_many(report.documents, 'document')} of {_many(report.tables, 'table')} as of commit {ts} "
         f"({write_moment(ts)[:19]}) to {folder}."
     )
+    if missing:
+        click.echo(
+            f"{_many(missing, 'file')} of then have been deleted since; their rows are there.", err=True
+        )
     click.echo(f"Serve it with `tidewell dev APP --data {folder}`.")
 
 
@@ -116,7 +121,9 @@ def _fork_without(folder: Path | None, name: str, as_json: bool, data: Path) -> 
         if left_out.record is None:
             raise NoSuchCommit(f"commit {left_out.ts} is no mutation; `tidewell log` lists those that are")
         with _target(folder) as partial:
-            report = _replay(history, left_out, partial, progress)
+            report = _replay(history, left_out, partial, data, progress)
+            if folder is not None:
+                fork_files(data / FILES_FOLDER, partial)
     if as_json:
         click.echo(json.dumps(_report_json(left_out, report)))
         return
@@ -135,14 +142,17 @@ def _target(folder: Path | None) -> Iterator[Path]:
             yield Path(nowhere)
 
 
-def _replay(history: History, left_out: Committed, folder: Path, progress: Progress) -> SuffixReport:
+def _replay(
+    history: History, left_out: Committed, folder: Path, data: Path, progress: Progress
+) -> SuffixReport:
     source = history.store
     fork_state(source, left_out.entry.previous_ts, folder, lambda *_: None)
     task = progress.add_task("running again", total=sum(1 for _ in source.log(left_out.ts)))
 
     async def run() -> SuffixReport:
         with Store.open(folder / STORE_FOLDER) as store:
-            argument = worker_argument(folder / STORE_FOLDER, folder)
+            # With the keys of the original: cursors and links in results are to be the same.
+            argument = worker_argument(folder / STORE_FOLDER, data)
             pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=1, clock=SystemClock())
             async with trio.open_nursery() as nursery:
                 await nursery.start(pool.run)

@@ -26,6 +26,7 @@ from engine.push import ACTIVE_KEY
 from engine.records import Record, digest
 from engine.replay.recorded import CodeVersions, RecordedCall
 from engine.runner import BatchLost, Lost, Runner
+from sandbox.file_links import FILES_TABLE
 from sandbox.pool import Pool
 from storage import (
     CatalogChange,
@@ -174,7 +175,7 @@ class Suffix:
         Raises:
           BatchLost: none of several is.
         """
-        runner = Runner(self._fork, self._pool, batch[0][1].production)
+        runner = Runner(self._fork, self._pool, batch[0][1].production, self._files_table)
         outcomes = await runner.run(
             batch[0][1].code,
             [recorded.call for _, recorded in batch],
@@ -189,6 +190,10 @@ class Suffix:
                 break
         self._keep(settled)
         return len(settled)
+
+    def _files_table(self) -> int | None:
+        info = self._fork.catalog().tables.get(FILES_TABLE)
+        return None if info is None else info.number
 
     def _keep(self, settled: list[_Settled]) -> None:
         """Commit what calls wrote, with one sync. Raises `StoreError` for what no honest worker proposes."""

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from engine.cli import main
 from engine.history import read_commit
 from storage import SharedStore, Transaction
+from tidewell.ids import decode_id
 
 from .deployed import deployed
 from .lost_likes import POSTS, Story, lose_likes
@@ -276,3 +277,49 @@ async def test_deployment_that_is_served_is_asked_the_same_way(tmp_path: Path) -
         assert await it.run("posts:like", post_id=story.post) == 2
         [forked] = await ask(f"fork --at latest {tmp_path / 'fork'}")
         assert forked["ts"] == it.deployment.head_ts
+
+
+def test_files_go_along(tmp_path: Path) -> None:
+    files = """
+        from tidewell import mutation, query
+
+
+        @mutation
+        def remove(ctx, id: str) -> None:
+            ctx.storage.delete(id)
+
+
+        @mutation
+        def note(ctx) -> None:
+            ctx.db.insert("notes", {})
+        """
+
+    async def tell() -> tuple[int, int, list[str]]:
+        async with deployed(tmp_path, {"files.py": files, "posts.py": POSTS}) as it:
+            await it.run("files:note")
+            noted = it.deployment.head_ts
+            ids = []
+            for content in (b"first", b"second"):
+                incoming = await it.deployment.files.begin()
+                await incoming.write(content)
+                ids.append(await incoming.finish(None, None))
+            both = it.deployment.head_ts
+            await it.run("files:remove", id=ids[0])
+            (tmp_path / "data" / "files" / decode_id(ids[0])[1].hex()).unlink()  # as the sweep does
+            return noted, both, ids
+
+    noted, both, (_, stays) = trio.run(tell)
+
+    def ask(line: str) -> Result:
+        return CliRunner().invoke(main, ["fork", *shlex.split(line), "--data", str(tmp_path / "data")])
+
+    now = ask(f"--at latest {tmp_path / 'now'}")
+    assert now.exit_code == 0, now.output
+    [name] = [path.name for path in (tmp_path / "now" / "files").iterdir()]
+    assert name == decode_id(stays)[1].hex()
+    assert (tmp_path / "now" / "files" / name).read_bytes() == b"second"
+    assert "1 file of then have been deleted" in ask(f"--at {both} {tmp_path / 'then'}").stderr
+    without = ask(f"--without {noted} {tmp_path / 'without'} --json")
+    assert without.exit_code == 0, without.output
+    assert json.loads(without.stdout)["changed"] == [], "the file is removed again"
+    assert [path.name for path in (tmp_path / "without" / "files").iterdir()] == [name]
