@@ -320,7 +320,8 @@ def unpack(data: bytes | memoryview) -> Value:
     """Return the canonical value that `data` holds.
 
     Safe on bytes from an untrusted process: nothing is executed, and anything
-    that `pack` would not have written of a canonical value is refused.
+    that is not a canonical value is refused. Of the spellings that MessagePack has
+    for one value, others than the one that `pack` writes are accepted.
 
     Raises:
       InvalidValue: not MessagePack, or not the packed form of a canonical value.

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from engine.testing.faults import NO_FAULTS, Faults
-from engine.testing.server import App, Caller, Line, TestServer
+from engine.testing.server import NO_VARIABLES, App, Caller, Line, TestServer
 from engine.testing.stepping import Running, Transaction
 from engine.testing.subscription import WITHIN_S, TestSubscription
 from engine.testing.turns import Turns
@@ -111,9 +111,15 @@ class BlockingTestServer(BlockingCaller):
     __test__ = False  # no class of tests
 
     def __init__(
-        self, app: App, *, seed: int = 0, faults: Faults = NO_FAULTS, folder: Path | None = None
+        self,
+        app: App,
+        *,
+        seed: int = 0,
+        faults: Faults = NO_FAULTS,
+        env: Mapping[str, str] = NO_VARIABLES,
+        folder: Path | None = None,
     ) -> None:
-        self._server = TestServer(app, seed=seed, faults=faults, folder=folder)
+        self._server = TestServer(app, seed=seed, faults=faults, env=env, folder=folder)
         super().__init__(Turns(seed), self._server)
         self.seed = seed
 
@@ -193,6 +199,10 @@ class BlockingTestServer(BlockingCaller):
     def push(self, app: App) -> None:
         """Make another version of the app the active one."""
         self._run(lambda: self._server.push(app))
+
+    def set_env(self, changes: Mapping[str, str | None]) -> None:
+        """Set environment variables, or remove those that are None."""
+        self._run(lambda: self._server.set_env(changes))
 
     def lose_worker(self, function: object, times: int = 1) -> None:
         """Let the next worker that is to run `function` die of it."""

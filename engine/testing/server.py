@@ -62,6 +62,8 @@ MEMORY: Final = Path("/dev/shm")
 ISSUER: Final = "https://tests.example"
 SETTLE_S_MAX: Final = 600.0  # of virtual time, for one direct call
 
+NO_VARIABLES: Final[Mapping[str, str]] = {}
+
 App = str | Path | Mapping[str, str]  # a folder, or files by name
 
 
@@ -148,6 +150,7 @@ class TestServer(Caller):
       app: the folder of an app, or its files by name.
       seed: decides everything that is left to chance. The same seed gives the same run.
       faults: what goes wrong by itself, and how often.
+      env: environment variables that functions find in `ctx.env`.
       folder: where the data is kept; by default in memory, and gone afterwards.
 
     Attributes:
@@ -157,7 +160,13 @@ class TestServer(Caller):
     __test__ = False  # no class of tests
 
     def __init__(
-        self, app: App, *, seed: int = 0, faults: Faults = NO_FAULTS, folder: Path | None = None
+        self,
+        app: App,
+        *,
+        seed: int = 0,
+        faults: Faults = NO_FAULTS,
+        env: Mapping[str, str] = NO_VARIABLES,
+        folder: Path | None = None,
     ) -> None:
         super().__init__(self, ANONYMOUS)
         self.seed = seed
@@ -165,6 +174,7 @@ class TestServer(Caller):
         self.lines: list[Line] = []
         self._app = app
         self._fate = Fate(faults, stream(seed, "faults"))
+        self._env = env
         self._folder = folder
         self._lives = 0
         self._requests = 0
@@ -194,6 +204,8 @@ class TestServer(Caller):
             await self._begin_life()
             if self.deployment.code is None:
                 await self.push(self._app)
+            if self._env:
+                await self.set_env(self._env)
             self._fate.is_quiet = False
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
@@ -334,6 +346,10 @@ class TestServer(Caller):
     async def push(self, app: App) -> None:
         """Make another version of the app the active one. Raises `PushFailed`."""
         await self.deployment.push(_modules(app), lambda _: None)
+
+    async def set_env(self, changes: Mapping[str, str | None]) -> None:
+        """Set environment variables, or remove those that are None. Raises `InvalidEnvironment`."""
+        await self.deployment.environment.change(changes)
 
     # ---- faults ----------------------------------------------------------------------------------
 

@@ -33,6 +33,19 @@ def test_the_race_of_the_example_is_found_and_its_data_kept(tmp_path: Path) -> N
     assert len(paid) == 2
 
 
+def test_what_the_report_says_of_the_data_can_be_done(tmp_path: Path) -> None:
+    found = fuzz(TICKETS / "functions", "--seed", SEED, "--keep", tmp_path)
+    listed = re.search(r"tidewell (log --data \S+)", found.output)
+    stepped = re.search(r"tidewell (debug \d+ --data \S+)", found.output)
+    assert listed is not None
+    assert stepped is not None
+    log = CliRunner().invoke(main, listed[1].split())
+    assert log.output.count("box_office:settle") == 2
+    trace = CliRunner().invoke(main, [*stepped[1].split(), "--trace"])
+    assert trace.exit_code == 0, trace.output
+    assert "settle" in trace.output
+
+
 def test_a_seed_finds_again_what_it_found(tmp_path: Path) -> None:
     once, again = (
         fuzz(TICKETS / "functions", "--seed", SEED, "--keep", tmp_path, "--json") for _ in range(2)

@@ -117,6 +117,14 @@ def test_a_server_ends_though_a_call_is_still_stopped(server: BlockingTestServer
     assert server.query("shop:left", TEA) == 1
 
 
+def test_functions_find_the_environment_that_a_test_sets() -> None:
+    app = {"env.py": "from tidewell import query\n\n@query\ndef name(ctx):\n    return ctx.env.get('NAME')\n"}
+    with BlockingTestServer(app, env={"NAME": "ada"}) as server, server.subscribe("env:name") as name:
+        assert next(name) == "ada"
+        server.set_env({"NAME": None})
+        assert next(name) is None
+
+
 def test_faults_come_when_they_are_ordered(server: BlockingTestServer) -> None:
     stocked(server)
     server.lose_worker("shop:take")
