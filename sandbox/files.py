@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from sandbox.costs import COPY_BYTES
 from sandbox.database import NotAllowed, SystemReader
 from sandbox.execution import Level
 from sandbox.file_links import FILES_PATH, FILES_TABLE, NONCE_BYTES, UPLOAD_PATH, FileLinks
@@ -124,11 +125,17 @@ class ActionStorage(Storage):
         else:
             raise TypeError(f"store() takes bytes or an iterable of bytes, found a {type(data).__name__}")
         handle = self._ask("begin", {})
+        waiting = bytearray()  # small pieces travel together
         for piece in pieces:
             if type(piece) is not bytes:
                 raise TypeError(f"store() takes bytes, found a {type(piece).__name__}")
-            for start in range(0, len(piece), PIECE_BYTES):
-                self._ask("write", {"data": piece[start : start + PIECE_BYTES], "handle": handle})
+            self._level.execution.charge(1 + len(piece) // COPY_BYTES)
+            waiting += piece
+            while len(waiting) >= PIECE_BYTES:
+                self._ask("write", {"data": bytes(waiting[:PIECE_BYTES]), "handle": handle})
+                del waiting[:PIECE_BYTES]
+        if waiting:
+            self._ask("write", {"data": bytes(waiting), "handle": handle})
         wanted: dict[str, Value] = {"contentType": content_type, "handle": handle, "sha256": sha256}
         stored = self._ask("finish", wanted)
         assert type(stored) is str

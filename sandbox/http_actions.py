@@ -35,6 +35,7 @@ PIECE_BYTES: Final = 2**20  # of a long body; a result could not hold one of `BO
 HEADERS_MAX: Final = 256
 HEADER_BYTES_MAX: Final = 32 * 1024
 FIELDS_MAX: Final = 10_000
+PAIRS_PER_STEP: Final = 8  # made, or compared with a name
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CONNECTION: Final = frozenset(
@@ -101,11 +102,13 @@ class RouterMaker(HostObject):
 class Values(HostObject):
     """Names with one value or several."""
 
-    __slots__ = ("_has_case", "_pairs")
+    __slots__ = ("_charge", "_has_case", "_pairs")
     _exposed_ = frozenset({"get", "get_all"})
 
-    def __init__(self, pairs: Pairs, *, has_case: bool = True) -> None:
+    def __init__(self, pairs: Pairs, charge: Callable[[int], None], *, has_case: bool = True) -> None:
+        charge(len(pairs) // PAIRS_PER_STEP)
         self._pairs = pairs
+        self._charge = charge
         self._has_case = has_case
 
     def get(self, name: Any, default: Any = None) -> Any:
@@ -115,6 +118,7 @@ class Values(HostObject):
     def get_all(self, name: Any) -> list[str]:
         if type(name) is not str:
             raise TypeError(f"a name is text, found a {type(name).__name__}")
+        self._charge((len(self._pairs) + len(name)) // PAIRS_PER_STEP)
         wanted = name if self._has_case else name.lower()
         return [value for key, value in self._pairs if key == wanted]
 
@@ -144,11 +148,15 @@ class GuestRequest(HostObject):
 
     @property
     def query(self) -> Values:
-        return Values(_pairs(self._message["query"]))
+        return self._values("query")
 
     @property
     def headers(self) -> Values:
-        return Values(_pairs(self._message["headers"]), has_case=False)
+        return self._values("headers", has_case=False)
+
+    def _values(self, name: str, *, has_case: bool = True) -> Values:
+        pairs = [(key, value) for key, value in self._message[name]]
+        return Values(pairs, self._runtime.meter.charge, has_case=has_case)
 
     def body(self) -> bytes:
         data: bytes = self._message["body"]
@@ -169,11 +177,8 @@ class GuestRequest(HostObject):
             raise ValueError(f"form() reads application/x-www-form-urlencoded, found {kind or 'no type'}")
         text = self.text()
         self._runtime.meter.charge(len(text) // 8)
-        return Values(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX))
-
-
-def _pairs(rows: list[list[str]]) -> Pairs:
-    return [(name, value) for name, value in rows]
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)
+        return Values(pairs, self._runtime.meter.charge)
 
 
 # ---- responses --------------------------------------------------------------------------
