@@ -15,6 +15,8 @@ A map, from what decides to what a person touches:
     actions                                   functions outside transactions
     runner, guest_outcomes, guest             calls in workers; what a worker says; the worker's side
     code, push, app_folder                    versions of an app, and how one becomes active
+    staged_indexes                            indexes that are filled behind a push
+    own_writes, environment, edits            what an operator writes: variables, documents
     deployment, housekeeping, collector       the parts put together, and kept tidy
 
     session, query_set, commands, answers,    one socket's protocol, without I/O
@@ -22,11 +24,15 @@ A map, from what decides to what a person touches:
     connection                                a WebSocket that carries out what its session commands
     exchange, http, http_api, site            HTTP, the API and pages
     http_actions, files, files_api            requests that the app's own functions answer; files
+    admin_api                                 what the command line asks of a running server
     server                                    one port for all of it
     auth, auth_config, user_tokens, claims,   who a caller is
       jwks, key_cache, outgoing
 
     cli, app_commands, store_commands         the command line
+    admin_client, command_options,            commands on a running server
+      push_commands, env_commands
+    browse, data_commands                     looking at documents, and changing them by hand
     history, moments, showing                 the log of a data folder, as people read it
     provenance, rerun                         where a value came from; recorded calls, run again
     fork, suffix                              a deployment as it was, or would be without a call
