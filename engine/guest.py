@@ -52,8 +52,10 @@ class GuestStore:
                 overlaid = Buffer(self._reader.snapshot(begin_ts))
             except MapOutgrown:
                 raise CannotServe("map_outgrown") from None
-            except (ReaderStale, OutOfRetention):
+            except ReaderStale:
                 raise CannotServe("stale_snapshot") from None
+            except OutOfRetention:
+                raise CannotServe("out_of_retention") from None
             applied = 0
         for packed in overlay[applied:]:
             overlaid.add(WriteSet.unpack(packed))

@@ -40,6 +40,8 @@ REPLACEMENTS_MAX: Final = (
     5  # workers tried for one request; each refusal has a cause that a fresh worker has not
 )
 
+OUT_OF_RETENTION: Final = "OutOfRetention"
+
 OnSyscall = Callable[[Syscall], Awaitable[SyscallReply]]
 
 _LOST: Final[dict[DeathKind, tuple[str, str]]] = {
@@ -127,7 +129,7 @@ class Runner:
 
         Raises:
           BatchLost: the worker died of one of several calls.
-          BackendFault: no worker could be had.
+          BackendFault: no worker could be had, or there is no such snapshot any more.
         """
         frame = Run(
             code=code.hash,
@@ -187,6 +189,8 @@ class Runner:
                 worker.condemn(str(error))
                 raise WorkerLost("protocol", str(error)) from None
         assert isinstance(reply, Refused), reply
+        if reply.reason == "out_of_retention":  # no other worker will find what is gone
+            raise BackendFault(OUT_OF_RETENTION, "history does not reach back to the snapshot", False)
         worker.retire()
         return None
 

@@ -214,7 +214,7 @@ class Ran(_Frame, tag="ran"):
 class Refused(_Frame, tag="refused"):
     """The worker cannot serve this request and says why; it serves the next one."""
 
-    reason: Literal["map_outgrown", "stale_snapshot", "unknown_code"]
+    reason: Literal["map_outgrown", "stale_snapshot", "out_of_retention", "unknown_code"]
 
 
 class Syscall(_Frame, tag="syscall"):

@@ -147,9 +147,9 @@ class OpenedDatabase(PlacedDatabase, NarrowDatabase, Protocol):
 class CannotServe(Exception):
     """This worker cannot run the request, for a reason of its own; the engine takes another one."""
 
-    def __init__(self, reason: Literal["map_outgrown", "stale_snapshot"]) -> None:
+    def __init__(self, reason: Literal["map_outgrown", "stale_snapshot", "out_of_retention"]) -> None:
         super().__init__(reason)
-        self.reason: Literal["map_outgrown", "stale_snapshot"] = reason
+        self.reason: Literal["map_outgrown", "stale_snapshot", "out_of_retention"] = reason
 
 
 # (begin_ts, LMDB transaction id, overlay of packed write sets, oldest first) -> a new transaction.

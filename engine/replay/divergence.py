@@ -8,8 +8,9 @@ The kinds, each with its cause:
     platform   recorded on another platform, where functions of the C library may round differently
     code       the recorded code is not what it was, or does not load any more
     lost       it could not be run: its worker died
+    gone       it could not be run: retention has passed its snapshot while the log was replayed
 
-`platform` is a "may differ", not a fault.
+`platform` and `gone` are no faults.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import attrs
 
 from storage import Timestamp
 
-Kind = Literal["read", "branch", "steps", "platform", "code", "lost"]
+Kind = Literal["read", "branch", "steps", "platform", "code", "lost", "gone"]
 Aspect = Literal[
     "error",
     "result",
@@ -41,6 +42,7 @@ MEANINGS: Final[dict[Kind, str]] = {
     "platform": "it may differ: the record was made on another platform",
     "code": "the code is not the recorded code",
     "lost": "it could not be run",
+    "gone": "it could not be run any more: its history was dropped while the log was replayed",
 }
 
 
@@ -94,7 +96,7 @@ class Divergence:
 
     @property
     def is_fault(self) -> bool:
-        return self.kind != "platform"
+        return self.kind not in ("platform", "gone")
 
     @property
     def meaning(self) -> str:

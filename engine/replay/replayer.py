@@ -26,7 +26,7 @@ from engine.replay.compare import aspects, explain
 from engine.replay.divergence import Difference, Divergence, Replayed
 from engine.replay.recorded import RecordedCall
 from engine.replay.source import Source, Unreadable
-from engine.runner import BatchLost, Lost, Runner
+from engine.runner import OUT_OF_RETENTION, BatchLost, Lost, Runner
 from sandbox import frames
 from sandbox.pool import Pool
 
@@ -63,6 +63,8 @@ class Replayer:
         try:
             guests = await self.run(batch)
         except BackendFault as fault:
+            if fault.code == OUT_OF_RETENTION:
+                return await self._replay_what_is_left(batch)
             if fault.transient:
                 raise
             why = Difference("code", "could be loaded", fault.message)  # by this runtime, it cannot
@@ -106,6 +108,12 @@ class Replayer:
             guest = attrs.evolve(guest, writes=guest.writes.stamped(recorded.entry.ts))
         divergence = explain(record, recorded.conditions, guest, found, written)
         return self._result(recorded, guest.steps, attrs.evolve(divergence, is_steady=is_steady))
+
+    async def _replay_what_is_left(self, batch: list[RecordedCall]) -> list[Replayed]:
+        """Run a batch some of whose snapshots are gone: a server beside us moves its horizon."""
+        if len(batch) == 1:
+            return [self._result(batch[0], 0, Divergence("gone", (), None))]
+        return [each for recorded in batch for each in await self._replay_batch([recorded])]
 
     def _wrong_code(self, recorded: RecordedCall) -> Replayed | None:
         if recorded.code.hash == recorded.record.code:

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
+from engine.backend import BackendFault
 from engine.code import CodeVersion
 from engine.guest_outcomes import GuestOutcome
 from engine.records import digest
@@ -27,7 +28,7 @@ from engine.replay.divergence import Difference
 from engine.replay.recorded import RecordedCall
 from engine.replay.replayer import Replayer, batches, side_by_side
 from engine.replay.source import Unreadable
-from engine.runner import Lost
+from engine.runner import OUT_OF_RETENTION, Lost
 from storage import Timestamp
 from tidewell.values import canonical_text, unpack
 
@@ -125,7 +126,17 @@ async def what_if(
                 yield each
 
     async def compare_batch(batch: list[RecordedCall]) -> None:
-        guests = await replayer.run([attrs.evolve(each, code=code) for each in batch])
+        try:
+            guests = await replayer.run([attrs.evolve(each, code=code) for each in batch])
+        except BackendFault as fault:
+            if fault.code != OUT_OF_RETENTION:
+                raise
+            if len(batch) > 1:  # a server beside us moves its horizon; others of them may be left
+                for each in batch:
+                    await compare_batch([each])
+            else:
+                found.unreadable += 1
+            return
         for recorded, guest in zip(batch, guests, strict=True):
             await _compare(replayer, recorded, guest, found)
             on_call(recorded.ts)

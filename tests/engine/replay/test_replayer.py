@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import trio
 
+from engine.deployment import WORKER_ENTRY
+from engine.replay.divergence import Replayed
+from engine.replay.recorded import RecordedCall
+from engine.replay.replayer import Replayer
+from engine.replay.source import Source
+from sandbox.pool import WorkerPool
 from storage import RetentionPolicy, Store
 
 from ..deployed import deployed
@@ -148,3 +156,27 @@ async def test_single_call_is_replayed_by_its_timestamp(data: Path) -> None:
             recorded[7].record.function,
             None,
         )
+
+
+async def test_history_that_is_dropped_meanwhile_is_told_and_is_no_fault(data: Path) -> None:
+    drop = """
+import sys
+from storage import RetentionPolicy, Store
+
+with Store.open(sys.argv[1]) as store:
+    keep_from = int(sys.argv[2])
+    while not store.retain(RetentionPolicy(age_ns=0), now_ns=store.head_ts, keep_from=keep_from).is_done:
+        pass
+"""
+    done: list[Replayed] = []
+    with Source.open(data) as source:
+        recorded = [each for each in source.recorded() if isinstance(each, RecordedCall)]
+        arguments = ["-c", drop, str(data / "store"), str(recorded[9].begin_ts)]
+        await trio.run_process([sys.executable, *arguments])
+        pool = WorkerPool(entry=WORKER_ENTRY, argument=source.worker_argument, size=1)
+        async with pool.running():  # its workers open the store as it is now
+            await Replayer(source, pool).replay_all(recorded, 1, done.append)
+    done.sort(key=lambda replayed: replayed.ts)
+    kinds = [None if each.divergence is None else each.divergence.kind for each in done]
+    assert kinds == ["gone"] * 9 + [None] * (COMMITS - 9)
+    assert not any(each.divergence is not None and each.divergence.is_fault for each in done)
