@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from fuzz.plants import Plant
 from fuzz.simulation import Plan, run_seed
 from sandbox.executor import Executor
 from sandbox.frames import Outcome, Ran, Refused, Run
-from storage import IndexKey, Interval, ReadSet, Store, Timestamp
+from storage import Changes, IndexKey, Interval, ReadSet, Store, Timestamp
 
 
 class SkipsConflictChecks(Plant):
@@ -91,8 +91,8 @@ class InvalidatesNewKeysOnly(Plant):
         committer: Any = deployment.committer
         announce, store = committer._announce, deployment.store
 
-        def announce_new(ts: int, keys: Iterable[IndexKey]) -> None:
-            announce(ts, [key for key in keys if _is_there(store, ts, key)])
+        def announce_new(ts: int, changes: Changes) -> None:
+            announce(ts, Changes(tuple(key for key in changes.keys if _is_there(store, ts, key))))
 
         committer._announce = announce_new
 
