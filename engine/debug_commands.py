@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,14 @@ from engine.debugging.reel import Reel
 from engine.debugging.session import Session
 from engine.debugging.view import View
 from engine.history import History
-from engine.log_commands import opened
+from engine.replay.capsule import Capsule
+from engine.replay.recorded import read_recorded
+from engine.replay.source import Source
+from engine.replay_commands import other_code
 from engine.showing import printable
 from engine.store_commands import data_option, json_option
 from sandbox.tracing.shape import STOPS_MAX, Request
+from storage import StoreError
 from tidewell.values import canonical_text, plain_json
 
 _COUNT_ONLY: Final = 0  # the last stop of a window that holds none
@@ -56,6 +60,11 @@ class _Window:
 @click.option(
     "--last", "count", type=click.IntRange(1, STOPS_MAX), metavar="N", help="Show the last N stops."
 )
+@click.option(
+    "--app",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Run the functions in this folder, and not those of then.",
+)
 @click.option("--imports", is_flag=True, help="Follow the bodies of modules too; they run for every call.")
 def debug(
     commit: str,
@@ -67,10 +76,12 @@ def debug(
     last: int | None,
     count: int | None,
     imports: bool,
+    app: Path | None,
 ) -> None:
     """Step through the mutation that made COMMIT, forwards and backwards.
 
-    COMMIT is a timestamp from `tidewell log`, the start of an execution id, or "latest".
+    COMMIT is a timestamp from `tidewell log`, the start of an execution id, "latest", or a
+    file that `tidewell capsule` made.
 
     The mutation runs again, in the sandbox and on its own snapshot, and nothing of it
     is kept. In a pipe, use --trace or --json. Both show at most 20,000 stops at a time,
@@ -81,7 +92,7 @@ def debug(
     if first is not None and last is not None and first > last:
         raise click.ClickException(f"--from {first} is behind --to {last}")
     window = _Window(first, last, count, imports)
-    with opened(data) as history, _playing(data, history, commit) as play:
+    with _playing(data, commit, app) as play:
         if trace or as_json:
             _print_trace(play, window.record(play), as_json, profile)
         elif profile:
@@ -92,11 +103,21 @@ def debug(
 
 
 @contextmanager
-def _playing(data: Path, history: History, commit: str) -> Iterator[Player]:
+def _playing(data: Path, commit: str, app: Path | None) -> Iterator[Player]:
+    """Give the call that `commit` names, which is a commit or a capsule's file."""
     try:
-        with player(data, history.store, history.find(commit).ts) as play:
-            yield play
-    except CannotDebug as error:
+        with ExitStack() as opened:
+            name = commit
+            if Path(commit).is_file():
+                capsule = Capsule.unpack(Path(commit).read_bytes())
+                data, name = opened.enter_context(capsule.opened()), str(capsule.ts)
+            source = opened.enter_context(Source.open(data))
+            code = None if app is None else other_code(app, source)
+            recorded = read_recorded(source.store, History(source.store).find(name).ts, source.versions)
+            yield opened.enter_context(player(source, recorded, code))
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or commit}: {error.strerror}") from None
+    except (StoreError, CannotDebug) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -249,7 +249,7 @@ def what_if(
     """
     try:
         with Source.open(data) as source:
-            code = _other_code(app, source)
+            code = other_code(app, source)
             with LogProgress("compared", source, since, until) as progress:
                 found = run_to_end(lambda: _what_if(source, code, since, until, workers, progress.note))
     except StoreError as error:
@@ -274,7 +274,7 @@ async def _what_if(
         return await compare_with(replayer, code, source.recorded(since, until), workers, on_call)
 
 
-def _other_code(app: Path, source: Source) -> CodeVersion:
+def other_code(app: Path, source: Source) -> CodeVersion:
     """Return the code in a folder, with the clock and the chance that the active version is imported with."""
     problems: list[str] = []
     try:

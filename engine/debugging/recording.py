@@ -3,19 +3,13 @@
 A debugger asks for windows of one run from a thread of its own, which has a terminal
 to serve; workers live in trio. So the pool has a thread, for as long as `player`'s block
 lasts, and the person's thread waits for its answers.
-
-The store is read through LMDB's reader table by this process, from before the first
-run until after the last. That keeps the pages that workers may look at, also beside a
-server that goes on writing, so no run has to be pinned by that server.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
@@ -23,25 +17,24 @@ import attrs
 import msgspec
 import trio
 
+from engine.backend import BackendFault
 from engine.clock import SystemClock
+from engine.code import CodeVersion
 from engine.debugging.session import CannotGo
 from engine.debugging.subject import Subject, lines_of
 from engine.deployment import WORKER_ENTRY
-from engine.guest_outcomes import GuestOutcome, read_outcome
-from engine.records import digest
-from engine.replay.recorded import RecordedCall, read_recorded
-from engine.runner import lost
-from sandbox.frames import Loaded, LoadFailed, Ran, Refused, Run
-from sandbox.pool import LeasedWorker, Pool, PoolFailed, WorkerLost, WorkerPool
+from engine.guest_outcomes import GuestOutcome
+from engine.replay.compare import aspects
+from engine.replay.recorded import RecordedCall
+from engine.replay.replayer import calls_own
+from engine.replay.source import Source
+from engine.runner import Lost, Runner
+from sandbox.pool import Pool, WorkerPool
 from sandbox.tracing.shape import InvalidTrace, Request, Trace, decode_trace
-from storage import SharedStore, StoreError, Timestamp
-from tidewell.errors import TidewellError
 
 # Following a run line by line takes tens of times as long as the run; a call may use a second.
 WALL_S: Final = 120.0
 CPU_S: Final = 100.0
-LOAD_WALL_S: Final = 10.0
-ATTEMPTS_MAX: Final = 3  # a refusal has a cause that a fresh worker has not
 
 
 class CannotDebug(CannotGo):
@@ -58,61 +51,50 @@ class Recording:
 
 @attrs.frozen
 class Player:
-    """Runs one call, as often as it is asked to. To be called from any thread but the pool's."""
+    """Runs one call, as often as it is asked to. To be called from any thread but the pool's.
+
+    Args:
+      other_code: it runs this, and not the code that was recorded.
+    """
 
     recorded: RecordedCall
     subject: Subject
     record: Callable[[Request], Recording]
+    other_code: bool = False
 
     def differences(self, outcome: GuestOutcome) -> list[str]:
-        """Return in what a run is not the one that was recorded. Empty, unless something is broken."""
-        record, raw = self.recorded.record, outcome.raw
-        compared = (
-            ("steps", outcome.steps, record.steps),
-            ("result", digest(raw.value), record.result),
-            ("reads", digest(raw.reads), record.reads_digest),
-            ("writes", digest(raw.writes), record.writes_digest),
-            ("log", raw.log_lines, record.log_lines),
-        )
-        return [name for name, found, then in compared if found != then]
+        """Return in what a run is not the one that was recorded; with other code, everything may differ."""
+        return [] if self.other_code else list(aspects(self.recorded.record, outcome))
 
 
 @contextmanager
-def player(data: Path, store: SharedStore, ts: Timestamp) -> Iterator[Player]:
-    """Have the mutation that commit `ts` made ready to be run, in a pool of its own.
+def player(source: Source, recorded: RecordedCall, code: CodeVersion | None = None) -> Iterator[Player]:
+    """Have a recorded call ready to be run, in a pool of its own.
 
     Args:
-      data: the data folder of a deployment, served or not, or of a backup.
-      store: the one in it, open. This process must not open it twice.
+      source: what the call is from; open for as long as the block runs.
+      code: what to run in the place of the recorded code.
 
     Raises:
-      StoreError: there is no such call.
       CannotDebug: no worker can be had.
     """
-    recorded = read_recorded(store, ts)
-    tables = {info.number: name for name, info in store.snapshot(ts).catalog.tables.items()}
+    used = recorded if code is None else attrs.evolve(recorded, code=code)
+    tables = source.store.snapshot(recorded.ts).catalog.tables
     subject = Subject(
         function=recorded.record.function,
-        ts=ts,
+        ts=recorded.ts,
         steps=recorded.record.steps,
-        lines=lines_of(recorded.code.modules),
-        tables=tables,
+        lines=lines_of(used.code.modules),
+        tables={info.number: name for name, info in tables.items()},
     )
-    argument = json.dumps({"store": str(data.resolve() / "store"), "cursor_key": _cursor_key(data)})
-    pool = WorkerPool(entry=WORKER_ENTRY, argument=argument, size=1, clock=SystemClock())
+    pool = WorkerPool(entry=WORKER_ENTRY, argument=source.worker_argument, size=1, clock=SystemClock())
+    runner = Runner(source, pool, recorded.production)
     with _running(pool) as token:
 
         def record(request: Request) -> Recording:
-            return trio.from_thread.run(_record, pool, recorded, request, trio_token=token)
+            return trio.from_thread.run(_record, runner, used, request, trio_token=token)
 
-        yield Player(recorded, subject, record)
-
-
-def _cursor_key(data: Path) -> str:
-    try:
-        return (data / "cursor-key").read_text().strip()
-    except OSError:
-        raise StoreError(f"there is no cursor-key in {data}; is it a data folder?") from None
+        yield Player(recorded, subject, record, code is not None)
 
 
 @contextmanager
@@ -151,46 +133,19 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-async def _record(pool: Pool, recorded: RecordedCall, request: Request) -> Recording:
-    frame = Run(
-        code=recorded.code.hash,
-        begin_ts=recorded.begin_ts,
-        txn_id=0,
-        overlay=[],
-        calls=[msgspec.structs.replace(recorded.call, trace=request)],
-        production=recorded.production,
-    )
+async def _record(runner: Runner, recorded: RecordedCall, request: Request) -> Recording:
+    call = msgspec.structs.replace(calls_own(recorded), trace=request)
     try:
-        for _ in range(ATTEMPTS_MAX):
-            async with pool.lease(recorded.code.hash) as worker:
-                recording = await _run(worker, recorded, frame)
-                if recording is not None:
-                    return recording
-                worker.retire()
-    except PoolFailed as failure:
-        raise CannotDebug(f"no worker can be started: {_first_line(failure)}") from None
-    except WorkerLost as death:
-        raise CannotDebug(f"{lost(death.kind).message}, while it was followed line by line") from None
-    raise CannotDebug(f"the snapshot at {recorded.begin_ts} is gone; history is kept for a while only")
-
-
-async def _run(worker: LeasedWorker, recorded: RecordedCall, frame: Run) -> Recording | None:
-    """Run the call; None if another worker has to. Raises `WorkerLost`."""
-    if worker.loaded_code != recorded.code.hash:
-        loaded = await worker.request(recorded.code.load_frame(), wall_s=LOAD_WALL_S, cpu_s=LOAD_WALL_S)
-        if isinstance(loaded, LoadFailed):
-            raise CannotDebug(f"the code of the call no longer loads: {loaded.errors[0].message}")
-        assert isinstance(loaded, Loaded), loaded
-    reply = await worker.request(frame, wall_s=WALL_S, cpu_s=CPU_S)
-    if isinstance(reply, Refused):
-        return None
-    assert isinstance(reply, Ran), reply
-    try:
-        outcome = read_outcome(reply.outcomes[0])
+        [outcome] = await runner.run(
+            recorded.code, [call], begin_ts=recorded.begin_ts, wall_s=WALL_S, cpu_s=CPU_S
+        )
+        if isinstance(outcome, Lost):
+            raise CannotDebug(f"{outcome.message}, while it was followed line by line")
         trace = decode_trace(outcome.raw.trace)
-    except (TidewellError, StoreError, InvalidTrace) as error:
-        worker.condemn(str(error))
-        raise WorkerLost("protocol", str(error)) from None
+    except BackendFault as fault:
+        raise CannotDebug(_first_line(fault)) from None
+    except InvalidTrace as problem:
+        raise CannotDebug(f"the function's worker broke the protocol: {problem}") from None
     if trace.fault:
         raise CannotDebug(f"the run cannot be followed: {trace.fault}")
     return Recording(trace, outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import pytest
@@ -13,6 +13,8 @@ import trio
 from click.testing import CliRunner, Result
 
 from engine.cli import main
+from engine.debugging import recording
+from sandbox.tracing.shape import InvalidTrace
 
 from .deployed import call, deployed
 from .lost_likes import POSTS, Story, lose_likes
@@ -104,7 +106,7 @@ def test_a_trace_shows_lines_changes_documents_log_and_result(here: Told) -> Non
 
 
 def test_the_run_is_the_recorded_one(here: Told) -> None:
-    for ts in (here.story.written, here.story.edited, here.hostile):
+    for ts in (here.story.edited, here.hostile):
         trace = found(str(ts))
         assert trace["differs_in"] == []
         assert trace["steps"] == trace["recorded_steps"] > 0
@@ -162,6 +164,45 @@ def test_what_cannot_be_done_is_told_in_one_line(here: Told, line: str, problem:
     assert problem in result.output
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
+
+
+def test_a_capsule_can_be_stepped_through_without_a_database(here: Told, tmp_path: Path) -> None:
+    file = tmp_path / "like.capsule"
+    made = CliRunner().invoke(main, ["capsule", str(here.story.likes[1]), "-o", str(file), "--data", "data"])
+    assert made.exit_code == 0, made.output
+    trace = found(str(file))
+    assert trace["differs_in"] == []
+    assert trace["ts"] == str(here.story.likes[1])
+    assert trace["result"] == 2
+
+
+def test_other_code_can_be_stepped_through_on_the_same_call(here: Told, tmp_path: Path) -> None:
+    (tmp_path / "posts.py").write_text(POSTS.replace('post["likes"] + 1', 'post["likes"] + 10'))
+    trace = found(f"{here.story.likes[1]} --app {tmp_path}")
+    assert (trace["result"], trace["differs_in"]) == (11, [])
+    assert found(str(here.story.likes[1]))["result"] == 2
+
+
+def test_a_run_that_takes_too_long_to_follow_is_given_up_in_one_line(
+    here: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "CPU_S", 0.02)
+    result = run(f"{here.counted} --trace")
+    assert result.exit_code == 1
+    assert "more processor time than the host allows, while it was followed line by line" in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_worker_that_forges_a_trace_is_refused_in_one_line(
+    here: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(data: bytes) -> NoReturn:
+        raise InvalidTrace("stops outside of the run")
+
+    monkeypatch.setattr(recording, "decode_trace", refuse)
+    result = run(f"{here.story.written} --trace")
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert "broke the protocol: stops outside of the run" in result.output
 
 
 # ---- in a terminal -------------------------------------------------------------------------

@@ -82,6 +82,25 @@ def test_a_command_says_what_the_page_says(folder: Path, command: str, output: s
     assert plain(ran.stdout) == plain(output)
 
 
+def test_a_capsule_and_other_code_are_debugged_as_the_page_says(folder: Path) -> None:
+    app = re.search(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert app
+    (folder / "functions").mkdir()
+    (folder / "functions" / "bills.py").write_text(
+        app[1].replace("cents // len(among)", "-(-cents // len(among))")
+    )
+    script = re.search(r"^```sh\n(tidewell capsule .*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert script
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    command = ["sh", "-e", "-c", script[1]]
+    ran = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("share = 333") == 1
+    assert ran.stdout.count("share = 334") == 1
+
+
 def test_the_screen_is_as_the_page_shows_it(folder: Path) -> None:
     shown = re.search(r"^```screen\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert shown
