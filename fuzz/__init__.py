@@ -2,7 +2,7 @@
 
 simulation.py     runs a seed, a range of seeds, a swarm
 world.py          the engine with everything below it simulated; crashes and restarts
-clock, network, disk, workers, faults, chances     what is simulated, and how it fails
+network, disk, workers, faults     what is simulated, and how it fails; the rest is in engine/testing
 client.py         what an official client does, and a note of all it saw
 history.py        those notes, and the trace whose digest names a run
 workloads/        what the clients do, and what must hold in the end

@@ -24,8 +24,8 @@ import click
 import trio
 import trio.testing
 
-from fuzz.chances import stream
-from fuzz.determinism import seeded_order
+from engine.testing.chance import stream
+from engine.testing.loop import seeded_order
 from fuzz.faults import MIXES, Faults, draw_mix
 from fuzz.history import Trace
 from fuzz.judge import judge

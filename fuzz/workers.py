@@ -13,37 +13,18 @@ import trio
 
 import sandbox.loader
 from engine.guest import GuestStore
+from engine.testing.workers import StoreReader
 from fuzz.faults import Faults
 from sandbox.compiler import compile_module
 from sandbox.confinement.layers import Report
 from sandbox.executor import Executor
 from sandbox.frames import FromWorker
 from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
-from storage import ReaderStale, Snapshot, Store
+from storage import Store
 
 # Every worker compiles the app, and every worker that dies has a successor. What comes out depends on the
 # source alone, so in one process once is enough.
 sandbox.loader.compile_module = functools.cache(compile_module)  # type: ignore[attr-defined]  # where it is used
-
-
-@attrs.define(eq=False)
-class StoreReader:
-    """A `SnapshotReader` of a store that this very process has open: LMDB maps a file once per process."""
-
-    _store: Store
-    _snapshot: Snapshot | None = None
-
-    def refresh(self, at_least: int = 0) -> int:
-        with self._store.pin() as pin:
-            if pin.txn_id < at_least:
-                raise ReaderStale(f"transaction {at_least} is not visible yet, only {pin.txn_id}")
-            return pin.txn_id
-
-    def snapshot(self, ts: int | None = None) -> Snapshot:
-        if self._snapshot is not None:
-            self._snapshot.close()
-        self._snapshot = self._store.snapshot(ts)
-        return self._snapshot
 
 
 WrapHandler = Callable[[Executor], Executor]

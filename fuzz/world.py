@@ -29,9 +29,9 @@ from engine.exchange import Upgrade
 from engine.guest_outcomes import GuestOutcome
 from engine.push import PushFailed
 from engine.runner import Lost
-from fuzz.chances import SimulatedChance, stream
+from engine.testing.chance import SimulatedChance, stream
+from engine.testing.clock import SimulatedClock
 from fuzz.client import SimulatedClient
-from fuzz.clock import SimulatedClock
 from fuzz.disk import Disk, PowerLost
 from fuzz.faults import QUIET, Faults
 from fuzz.history import Failed, History, Query, Shown, Trace

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.chances import stream
+from engine.testing.chance import stream
 from fuzz.faults import EVERYTHING, QUIET, draw_mix
 from fuzz.simulation import Plan, run_seed
 from fuzz.workloads import NAMES
