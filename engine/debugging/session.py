@@ -33,7 +33,12 @@ class CannotGo(Exception):
 
 @attrs.define
 class Session:
-    """See the module's text. `record` runs the call again."""
+    """See the module's text.
+
+    Args:
+      record: runs the call again, which takes as long as it takes.
+      on_run: called before that.
+    """
 
     _record: Record
     imports: bool = False
@@ -41,10 +46,11 @@ class Session:
     at: int = 1
     lines: list[tuple[str, int]] = attrs.field(factory=list)  # breaks
     documents: list[str] = attrs.field(factory=list)
+    on_run: Callable[[], object] = lambda: None
     reel: Reel = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.reel = Reel(self._record(Request(last=self.window, imports=self.imports)))
+        self.reel = self._reel_from(1)
 
     @property
     def total(self) -> int:
@@ -68,7 +74,11 @@ class Session:
 
     def _reel_from(self, first: int) -> Reel:
         request = Request(first=first, last=first + self.window - 1, imports=self.imports)
-        return Reel(self._record(request))
+        return Reel(self._run(request))
+
+    def _run(self, request: Request) -> Trace:
+        self.on_run()
+        return self._record(request)
 
     def step(self, direction: Direction) -> None:
         self._end_of_run(direction)
@@ -104,7 +114,7 @@ class Session:
                 documents=self.documents,
                 depth=max(depth, 0),
             )
-            trace = self._record(request)
+            trace = self._run(request)
             nearest = trace.found_after if direction == 1 else trace.found_before
             found = nearest or (self.total if direction == 1 else 1)
         self.go(found)
@@ -145,7 +155,7 @@ class Session:
     def in_full(self, name: str, level: int = -1) -> str:
         """Return the text of a variable here, as long as texts get."""
         request = Request(first=self.at, last=self.at, text_max=TEXT_CAP, imports=self.imports)
-        levels = Reel(self._record(request)).state(self.at).levels
+        levels = Reel(self._run(request)).state(self.at).levels
         if name not in levels[level].variables:
             raise CannotGo(f"there is no variable {name} here")
         return levels[level].variables[name]

@@ -83,6 +83,7 @@ class View:
 
     def __attrs_post_init__(self) -> None:
         self.message = self.warning or "? shows the keys"
+        self.session.on_run = self._running
         self.panes = Panes(self.session, self.subject, self.log_lines)
         self._command = Buffer(multiline=False, accept_handler=self._typed)
         self._sheet = TextArea(read_only=True, scrollbar=True, wrap_lines=True)
@@ -264,13 +265,18 @@ class View:
         self.message = ""
         try:
             done = action()
+            self.message = done if isinstance(done, str) else ""
         except (CannotGo, Unreadable) as problem:
             self.message = str(problem)
-            return
-        if isinstance(done, str):
-            self.message = done
         if self.session.at != before:
             self.panes.moved()
+
+    def _running(self) -> None:
+        """Say so before the call runs again: with a long run the keys are slow for a while."""
+        app = get_app()
+        if app.is_running:
+            self.message = "running the call again …"
+            app.renderer.render(app, app.layout)
 
     # ---- what is typed -----------------------------------------------------------------------
 

@@ -167,6 +167,25 @@ def test_what_cannot_be_done_is_told(typed: str, told: str) -> None:
     assert told in pressed(f":{typed}\r").message
 
 
+def test_it_says_so_while_the_call_runs_again() -> None:
+    run = Run()
+    view = view_of(run)
+    told: list[str] = []
+    record = run.record
+
+    def listening(request: Request) -> Trace:
+        told.append(view.message)
+        return record(request)
+
+    view.session._record = listening
+    with create_pipe_input() as pipe:
+        pipe.send_text("sscq")
+        view.run(input=pipe, output=DummyOutput())
+    assert told == ["running the call again …"]
+    assert view.message == ""
+    assert view.session.at == view.session.total
+
+
 def test_a_run_that_cannot_be_repeated_is_told_and_not_raised() -> None:
     run = Run()
     view = view_of(run)
