@@ -170,6 +170,8 @@ def _search(search: Search, progress: _Progress, seed: int | None) -> Broken | N
             at += 1
     except _TimeIsUp:
         return None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # how a long search is ended
     except NotRepeatable as error:
         raise click.UsageError(str(error)) from None
 
