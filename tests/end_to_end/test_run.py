@@ -47,6 +47,8 @@ def test_a_mutation_is_run_once(serve: Callable[..., Server]) -> None:
     ("words", "told"),
     [
         (["values:nope"], "Could not find function for 'values:nope'"),
+        (["value:ehco"], "Did you mean 'values:echo'?"),
+        (["values:echo", "--as-of", "1", "--watch"], "--watch follows changes"),
         (["values:fail"], "Uncaught ValueError: no such channel"),
         (["values:refuse", '{"data": {"code": "FULL"}}'], 'AppError: {"code":"FULL"}'),
         (["values:echo", "{"], "ARGS-JSON: malformed JSON"),
