@@ -8,6 +8,7 @@ make it rarer: by an index that narrows the read, or by reading less.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import attrs
@@ -33,6 +34,7 @@ from tidewell.values import MISSING, Value, canonical_text
 
 BOUND_TEXT_MAX = 80  # of one value of a range
 FILE_TEXT_MAX = 200
+KEYS_MAX = 10_000  # of a commit, that are compared with reads; a few milliseconds
 
 
 @attrs.frozen
@@ -132,10 +134,13 @@ def _first_read(conflict: Conflict, reads: Places, written: Sequence[IndexKey]) 
     A commit that changes a document meets every read of it. The query that found the document
     says more about the cause than the `patch` that looked at it once more.
     """
+    if not reads.reads or len(written) > KEYS_MAX:
+        return conflict
+    keys = sorted(written)
     for index_id, start, end, _ in reads.reads:
-        for written_id, key in written:
-            if written_id == index_id and start <= key < end:
-                return Conflict(conflict.ts, index_id, key, Interval(start, end))
+        place = bisect_left(keys, (index_id, start))
+        if place < len(keys) and keys[place][0] == index_id and keys[place][1] < end:
+            return Conflict(conflict.ts, index_id, keys[place][1], Interval(start, end))
     return conflict
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -93,7 +93,7 @@ class Conflicts:
     _chance: Chance
     on_report: Callable[[ConflictReport], None] | None = attrs.field(default=None, init=False)  # as it comes
     _waiting: list[_Waiting] = attrs.field(factory=list, init=False)
-    _kinds: Counter[tuple[object, ...]] = attrs.field(factory=Counter, init=False)
+    _places: dict[tuple[object, ...], list[int]] = attrs.field(factory=dict, init=False)  # in it, by kind
     _came: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def note(self, report: ConflictReport) -> None:
@@ -101,13 +101,12 @@ class Conflicts:
         if self.on_report is not None:
             self.on_report(report)
         noted = _Waiting(report, self._clock.now_ms())
-        self._kinds[noted.kind] += 1
-        if self._kinds[noted.kind] > ALIKE_MAX:
-            for place in reversed(range(len(self._waiting))):
-                if self._waiting[place].kind == noted.kind:
-                    self._waiting[place] = attrs.evolve(noted, times=self._waiting[place].times + 1)
-                    return
-        if len(self._waiting) < WAITING_MAX:
+        kind = noted.kind
+        places = self._places.setdefault(kind, [])
+        if len(places) >= ALIKE_MAX:
+            self._waiting[places[-1]] = attrs.evolve(noted, times=self._waiting[places[-1]].times + 1)
+        elif len(self._waiting) < WAITING_MAX:
+            places.append(len(self._waiting))
             self._waiting.append(noted)
             self._came.set()
 
@@ -123,11 +122,11 @@ class Conflicts:
         waiting = self._waiting
         if not waiting:
             return
-        self._waiting, self._kinds, self._came = [], Counter(), trio.Event()
+        self._waiting, self._places, self._came = [], {}, trio.Event()
         try:
             await self._write(waiting)
         except Overtaken:  # a table was made or code was pushed at this moment
-            self._waiting = waiting + self._waiting
+            self._waiting, self._places = [*waiting, *self._waiting][:WAITING_MAX], {}
             self._came.set()
         except (BackendFault, StoreError) as error:
             _log.warning("%d conflicts are not kept in %s: %s", len(waiting), TABLE, error)
