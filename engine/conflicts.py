@@ -12,7 +12,8 @@ what comes in faster than `WAITING_MAX` a moment. A conflict has no consequence 
 
 A document (`attempt` counts from 1; times are milliseconds):
 
-    table, index, range       what was read: `range` in words, `readFrom` and `readUntil` as values
+    table, index, range       what was read: `range` in words, `readFrom` and `readUntil` as values, null
+                              when they are large
     documentId                the first document both read and written; null for the catalog
     reader                    function, execution, attempt, line ("posts.py:12" or null)
     writer                    the same, and commitTs as text, what `tidewell show` takes; null fields
@@ -40,7 +41,7 @@ from engine.committer import Committer, Overtaken, Proposal, View
 from engine.conflict_report import ConflictReport, Participant
 from storage import Store, StoreError, Timestamp, Transaction
 from tidewell.ids import INTERNAL_ID_BYTES
-from tidewell.values import MISSING, Value, number, object_of
+from tidewell.values import MISSING, Value, number, object_of, size_bytes
 
 TABLE: Final = "_conflicts"
 MOMENT_S: Final = 1.0  # a conflict is written so long after it happened, at the latest
@@ -48,6 +49,7 @@ ALIKE_MAX: Final = 10  # kept one by one within a moment
 WAITING_MAX: Final = 1_000
 KEPT_MAX: Final = 10_000  # documents; the oldest go
 TRIMMED_MAX: Final = 2_000  # documents taken out in one commit
+BOUNDS_BYTES_MAX: Final = 2_048
 REMEMBERED_MAX: Final = 4_096  # commits whose lines are known
 REMEMBERED_BYTES_MAX: Final = 8 * 2**20  # some 130 bytes for a small mutation
 
@@ -188,6 +190,7 @@ def _participant(who: Participant | None) -> dict[str, Value]:
     }
 
 
-def _values(values: list[Value]) -> list[Value]:
-    """Return bounds as they can be stored: a missing value is the one that is no value."""
-    return [{"missing": True} if value is MISSING else value for value in values]
+def _values(values: list[Value]) -> list[Value] | None:
+    """Return bounds as they can be stored, without what is no value; None when they are large."""
+    stored: list[Value] = [{"missing": True} if value is MISSING else value for value in values]
+    return stored if size_bytes(stored) <= BOUNDS_BYTES_MAX else None

@@ -225,6 +225,17 @@ async def test_what_waits_is_written_before_the_end(tmp_path: Path) -> None:
         assert len(documents(it)) == 1
 
 
+async def test_large_values_are_told_in_few_words(it: Deployed) -> None:
+    place = "x" * 100_000
+    await it.run("posts:add", place=place)
+    await overtake(it, "posts:like_newest", "posts:add", {"place": place}, {"place": place})
+    await it.deployment.conflicts.flush()
+    [found] = documents(it)
+    assert (found["readFrom"], found["readUntil"]) == (None, None)
+    assert found["range"].startswith('place = "xxxx')
+    assert len(found["range"]) < 200
+
+
 async def test_what_a_push_overtakes_is_written_the_next_time(
     it: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
