@@ -52,7 +52,7 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     for name, compiled in app.modules.items():
         try:
             namespace = modules.namespace(name)
-            annotations = runtime.annotations(compiled, namespace)
+            annotations = runtime.annotations(compiled, _for_annotations(namespace))
             _resolve_classes(compiled, namespace, annotations)
         except ImportCycle as error:
             if error.members not in cycles:
@@ -122,6 +122,20 @@ def _routes(app: App, modules: Modules, answering: dict[int, str]) -> list[HttpR
 def _distinct(errors: list[SourceError]) -> list[SourceError]:
     """One module's error is met again by every module that imports it; it is reported once."""
     return list({(error.path, error.line, error.message): error for error in errors}.values())
+
+
+def _for_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return a module's names as they are when annotations mean something.
+
+    Python evaluates the annotations of `def list(ctx) -> list[dict]` before `list` is the function.
+    Here they are evaluated behind the whole body, where a function is never what is meant.
+    """
+    builtins = namespace["__builtins__"]
+    return {
+        name: value
+        for name, value in namespace.items()
+        if not (name in builtins and isinstance(value, Declared))
+    }
 
 
 def _declared_in(compiled: CompiledModule, namespace: dict[str, Any]) -> list[tuple[str, Declared]]:

@@ -200,6 +200,25 @@ def test_what_a_call_does_to_a_module_is_gone_with_the_call() -> None:
 USE = "from tidewell import Schema, query, table, v\n"
 
 
+def test_a_function_may_be_called_like_a_type_that_annotations_name(app: GuestApp) -> None:
+    source = """\
+        from tidewell import query
+
+        @query
+        def list(ctx, ids: list[str]) -> list[dict]:
+            return [{"id": id} for id in ids]
+
+        @query
+        def dict(ctx, like: list[int]) -> dict[str, int]:
+            return {}
+    """
+    plain, found = described(app, {"m.py": source}).functions
+    assert (plain.path, found.path) == ("m:dict", "m:list")
+    assert found.args == to_json(v.object({"ids": v.array(v.string())}))
+    assert found.returns == to_json(v.array(v.record(v.string(), v.any())))
+    assert app.query("m:list", ids=["a"]) == [{"id": "a"}]
+
+
 def test_a_function_may_have_a_name_that_is_denied_as_an_attribute() -> None:
     files = {
         "messages.py": """

@@ -8,7 +8,7 @@ DELETED_AT_ONCE = 500  # messages in one transaction
 
 
 @query
-def list(ctx):
+def list(ctx) -> list[dict]:
     """Return the channels by name."""
     return ctx.db.query("channels").with_index("by_name").take(100)
 
