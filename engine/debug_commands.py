@@ -17,9 +17,9 @@ from engine.debugging.recording import CannotDebug, Player, Recording, player
 from engine.debugging.reel import Reel
 from engine.debugging.session import Session
 from engine.debugging.view import View
-from engine.history import History
+from engine.history import History, NoSuchCommit
 from engine.replay.capsule import Capsule
-from engine.replay.recorded import read_recorded
+from engine.replay.recorded import RecordedCall, read_attempt, read_recorded
 from engine.replay.source import Source
 from engine.replay_commands import other_code
 from engine.showing import printable
@@ -81,7 +81,7 @@ def debug(
     """Step through the mutation that made COMMIT, forwards and backwards.
 
     COMMIT is a timestamp from `tidewell log`, the start of an execution id, "latest", or a
-    file that `tidewell capsule` made.
+    file that `tidewell capsule` made. The execution may be one of `tidewell log --failed`.
 
     The mutation runs again, in the sandbox and on its own snapshot, and nothing of it
     is kept. In a pipe, use --trace or --json. Both show at most 20,000 stops at a time,
@@ -113,12 +113,24 @@ def _playing(data: Path, commit: str, app: Path | None) -> Iterator[Player]:
                 data, name = opened.enter_context(capsule.opened()), str(capsule.ts)
             source = opened.enter_context(Source.open(data))
             code = None if app is None else other_code(app, source)
-            recorded = read_recorded(source.store, History(source.store).find(name).ts, source.versions)
+            recorded = _recorded(source, name)
             yield opened.enter_context(player(source, recorded, code))
     except OSError as error:
         raise click.ClickException(f"{error.filename or commit}: {error.strerror}") from None
     except (StoreError, CannotDebug) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _recorded(source: Source, name: str) -> RecordedCall:
+    """Return the call of a commit, or of an attempt that was not committed. Raises `StoreError`."""
+    history = History(source.store)
+    try:
+        return read_recorded(source.store, history.find(name).ts, source.versions)
+    except NoSuchCommit:
+        attempt = history.find_attempt(name)
+        if attempt is None:
+            raise
+        return read_attempt(source.store, attempt, source.versions)
 
 
 def _print_trace(play: Player, recording: Recording, as_json: bool, profile: bool) -> None:
@@ -147,7 +159,7 @@ def _print_profile(play: Player, recording: Recording) -> None:
 def _headline(play: Player, recording: Recording) -> str:
     trace = recording.trace
     return (
-        f"{printable(play.subject.function)} of commit {play.subject.ts}: {trace.total:,} stops, "
+        f"{printable(play.subject.function)} of {play.subject.title}: {trace.total:,} stops, "
         f"{recording.outcome.steps:,} steps; documents: {trace.reads:,} read, {trace.writes:,} written"
     )
 

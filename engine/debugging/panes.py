@@ -80,7 +80,7 @@ class Panes:
         told = f" · {breaks} break{'s' * (breaks != 1)}" if breaks else ""
         return [
             ("bold", f" {printable(self.subject.function)} "),
-            ("", f"commit {self.subject.ts} · stop {session.at:,} of {session.total:,}"),
+            ("", f"{self.subject.title} · stop {session.at:,} of {session.total:,}"),
             ("", f" · {state.stop.steps:,} of {self.subject.steps:,} steps{told}"),
         ]
 

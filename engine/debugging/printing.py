@@ -108,7 +108,7 @@ def trace_json(subject: Subject, reel: Reel, ending: dict[str, Any]) -> dict[str
     trace = reel.trace
     return {
         "function": subject.function,
-        "ts": str(subject.ts),
+        "ts": str(subject.ts) if subject.ts else None,
         **ending,
         "total": trace.total,
         "first": trace.first,

@@ -35,6 +35,7 @@ from sandbox.tracing.shape import InvalidTrace, Request, Trace, decode_trace
 # Following a run line by line takes tens of times as long as the run; a call may use a second.
 WALL_S: Final = 120.0
 CPU_S: Final = 100.0
+EXECUTION_DIGITS: Final = 12  # of an id that are shown
 
 
 class CannotDebug(CannotGo):
@@ -79,11 +80,14 @@ def player(source: Source, recorded: RecordedCall, code: CodeVersion | None = No
       CannotDebug: no worker can be had.
     """
     used = recorded if code is None else attrs.evolve(recorded, code=code)
-    tables = source.store.snapshot(recorded.ts).catalog.tables
+    tables = source.store.snapshot(recorded.ts or recorded.begin_ts).catalog.tables
+    record = recorded.record
+    attempt = f"attempt {record.attempt + 1} of execution {record.execution[:EXECUTION_DIGITS]}"
     subject = Subject(
-        function=recorded.record.function,
+        function=record.function,
+        title=f"commit {recorded.ts}" if recorded.ts else attempt,
         ts=recorded.ts,
-        steps=recorded.record.steps,
+        steps=record.steps,
         lines=lines_of(used.code.modules),
         tables={info.number: name for name, info in tables.items()},
     )
@@ -91,10 +95,10 @@ def player(source: Source, recorded: RecordedCall, code: CodeVersion | None = No
     runner = Runner(source, pool, recorded.production)
     with _running(pool) as token:
 
-        def record(request: Request) -> Recording:
+        def run(request: Request) -> Recording:
             return trio.from_thread.run(_record, runner, used, request, trio_token=token)
 
-        yield Player(recorded, subject, record, code is not None)
+        yield Player(recorded, subject, run, code is not None)
 
 
 @contextmanager

@@ -31,13 +31,15 @@ class Subject:
     """See the module's text.
 
     Args:
-      ts: the commit of the call.
+      title: which call it is, for people: "commit 1795387315876259692".
+      ts: its commit; 0 for an attempt that was not committed.
       steps: spent by the live run.
       lines: of each file, by its path.
       tables: names by number, as of the commit.
     """
 
     function: str
+    title: str
     ts: int
     steps: int
     lines: Mapping[str, tuple[str, ...]]

@@ -12,9 +12,11 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from engine.attempts import read_attempts
 from engine.cli import main
 from engine.debugging import recording
 from sandbox.tracing.shape import InvalidTrace
+from storage import SharedStore
 
 from .deployed import call, deployed
 from .lost_likes import POSTS, Story, lose_likes
@@ -28,6 +30,12 @@ def count(ctx, n: int) -> int:
         total += i
     ctx.db.insert("counts", {"total": total})
     return total
+
+
+@mutation
+def refuse(ctx, n: int):
+    ctx.db.insert("counts", {"total": n})
+    raise ValueError(f"no such number as {n}")
 
 
 @mutation
@@ -48,6 +56,7 @@ class Told:
     story: Story
     counted: int
     hostile: int
+    failed: str  # an execution
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
             story = await lose_likes(it)
             counted = await it.deployment.mutate(call("posts:count", n=30_000))
             hostile = await it.deployment.mutate(call("posts:hostile"))
-            return Told(folder, story, counted.ts, hostile.ts)
+            refused = await it.deployment.mutate(call("posts:refuse", n=3))
+            assert refused.failure is not None
+        with SharedStore.open(folder / "data" / "store") as store:
+            [failed] = read_attempts(store)
+        return Told(folder, story, counted.ts, hostile.ts, failed.record.execution)
 
     return trio.run(tell)
 
@@ -164,6 +177,19 @@ def test_what_cannot_be_done_is_told_in_one_line(here: Told, line: str, problem:
     assert problem in result.output
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
+
+
+def test_a_mutation_that_failed_can_be_stepped_through(here: Told) -> None:
+    trace = found(here.failed[:12])
+    assert trace["differs_in"] == []
+    assert trace["ts"] is None
+    assert "ValueError: no such number as 3" in trace["error"]
+    kinds = [(stop["kind"], stop["line"]) for stop in trace["stops"]]
+    raised = next(stop for stop in trace["stops"] if stop["kind"] == "raise")
+    assert raised["text"] == "ValueError: no such number as 3"
+    assert kinds[-1][0] == "leave"
+    result = run(f"{here.failed} --trace")
+    assert f"posts:refuse of attempt 1 of execution {here.failed[:12]}: " in result.stdout
 
 
 def test_a_capsule_can_be_stepped_through_without_a_database(here: Told, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Run:
 
 def view_of(run: Run) -> View:
     module = Module(path="posts.py", source=POSTS.encode())
-    subject = Subject("posts:add", 17, 40, lines_of([module]), {10001: "posts"})
+    subject = Subject("posts:add", "commit 17", 17, 40, lines_of([module]), {10001: "posts"})
     return View(Session(run.record), subject, ["[LOG] added 4"])
 
 
