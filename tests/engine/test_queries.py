@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 
 from engine.backend import ANONYMOUS, BackendFault, Call, Failure, Identity, QueryOutcome
-from engine.doorbells import SPREAD_ABOVE, SPREAD_S_EACH
+from engine.doorbells import SLICE, SPREAD_ABOVE, SPREAD_S_EACH
 from engine.queries import Queries, QueryWatch
 from engine.query_entries import Ended, Lookup, QueryKey, QueryRun
 from storage import Changes, Entry, ReadSet, WriteLog
@@ -584,3 +585,24 @@ async def test_the_first_of_several_time_buckets_ends_the_outcome_even_if_it_did
         assert not watch.is_current
         assert rings
         nursery.cancel_scope.cancel()
+
+
+async def test_a_crowd_that_watches_one_query_is_rung_a_part_at_a_time_and_nobody_is_forgotten(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    rung: set[int] = set()
+    count = 3 * SLICE + 5
+    watches = [world.queries.watch(call("a"), None, partial(rung.add, number)) for number in range(count)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.queries.run_timers)
+        await world.queries.evaluate(watches, world.head)
+        world.commit(a=1)
+        assert rung == set(range(SLICE))
+        assert not any(watch.is_current for watch in watches)
+        watches[-1].close()
+        await world.queries.evaluate([watches[-2]], world.head)
+        await trio.testing.wait_all_tasks_blocked()
+        assert rung == set(range(count - 2))  # not those that have gone, or know already
+        nursery.cancel_scope.cancel()
+    assert len(world.ran) == 2
