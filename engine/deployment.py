@@ -221,7 +221,7 @@ def _assemble(
     production: bool,
     seams: Seams,
 ) -> Deployment:
-    cursor_key = _kept_secret(folder / "cursor-key")
+    cursor_key = kept_secret(folder / "cursor-key")
     argument = json.dumps({"store": str(folder / "store"), "cursor_key": cursor_key})
     pool = seams.open_pool(argument, WORKERS, clock)
     # An action holds its worker while it waits for the calls it makes, so it must not take one of theirs.
@@ -278,7 +278,7 @@ def _assemble(
     )
     deployment = Deployment(
         store=store,
-        admin_key=_kept_secret(folder / "admin-key"),
+        admin_key=kept_secret(folder / "admin-key"),
         redacted=production,
         pools=(pool, action_pool),
         committer=committer,
@@ -298,7 +298,7 @@ def _assemble(
     return deployment
 
 
-def _kept_secret(path: Path) -> str:
+def kept_secret(path: Path) -> str:
     """Return the secret in `path`, drawn and written on first use, readable by its owner alone."""
     try:
         secret = path.read_text().strip()

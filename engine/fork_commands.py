@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine.backend import BackendFault
 from engine.clock import SystemClock
-from engine.deployment import WORKER_ENTRY
+from engine.deployment import WORKER_ENTRY, kept_secret
 from engine.fork import FILES_FOLDER, STORE_FOLDER, fork_files, fork_state, new_folder
 from engine.history import LATEST, Committed, History, NoSuchCommit
 from engine.log_commands import Paper, call_line, change_json, commit_json, opened
@@ -28,6 +28,7 @@ from engine.suffix import ChangedCall, Suffix, SuffixReport
 from sandbox.pool import PoolFailed, WorkerPool
 from storage import Store, StoreError, Timestamp
 
+CURSOR_KEY: Final = "cursor-key"  # one of its own, so that all tools work on the fork
 SHOWN_MAX: Final = 20  # calls, and documents; --json has all
 _HOW: Final = {
     "writes": "writes something else",
@@ -79,6 +80,7 @@ def _fork_at(folder: Path, at: str, as_json: bool, data: Path) -> None:
 
         with new_folder(folder) as partial:
             report = fork_state(history.store, ts, partial, show)
+            kept_secret(partial / CURSOR_KEY)
             missing = fork_files(data / FILES_FOLDER, partial)
     if as_json:
         told = {"ts": report.ts, "tables": report.tables, "documents": report.documents}
@@ -124,6 +126,7 @@ def _fork_without(folder: Path | None, name: str, as_json: bool, data: Path) -> 
             report = _replay(history, left_out, partial, data, progress)
             if folder is not None:
                 fork_files(data / FILES_FOLDER, partial)
+                kept_secret(partial / CURSOR_KEY)
     if as_json:
         click.echo(json.dumps(_report_json(left_out, report)))
         return

@@ -234,7 +234,7 @@ def _settle(entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> _S
     changed = ChangedCall(was, tuple(how)) if how else None
     if not outcome.writes:
         return _Settled(entry, None, changed)
-    kept = _record_of(record, outcome) if how else record
+    kept = _record_of(record, outcome)
     # Where documents wait for the timestamp of their commit, those behind it have seen them without.
     is_unlike_seen = outcome.writes.stamped(entry.ts) is not outcome.writes
     return _Settled(entry, outcome.writes.commit(entry.ts, record=kept.pack()), changed, is_unlike_seen)
@@ -249,7 +249,7 @@ def _tables_only(change: CatalogChange | None) -> CatalogChange | None:
 
 
 def _record_of(record: Record, outcome: GuestOutcome) -> Record:
-    """Return the record of a call that came out otherwise."""
+    """Return the record of a call as it ran this time, so that the log of the fork can be replayed too."""
     raw = outcome.raw
     return attrs.evolve(
         record,

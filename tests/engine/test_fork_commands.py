@@ -169,8 +169,9 @@ def test_people_are_told_and_the_state_can_be_kept(told: Told, tmp_path: Path) -
     assert "4 calls after it, 2 would have come out otherwise" in text
     assert "2 documents would be different" in text
     assert f"~ posts {told.story.post} (changed)\n      - likes: 2\n      + likes: 4" in text
-    verified = CliRunner().invoke(main, ["verify", "--data", str(kept)])
-    assert verified.exit_code == 0, verified.output
+    for line in ("verify", "replay --all"):
+        checked = CliRunner().invoke(main, [*shlex.split(line), "--data", str(kept)])
+        assert checked.exit_code == 0, checked.output
     with (
         SharedStore.open(kept / "store") as forked,
         SharedStore.open(told.folder / "data" / "store") as original,
