@@ -6,7 +6,8 @@ as it goes, and stops at a cap of bytes. It keeps no path; if it meets something
 that is no value, a second walk looks for the same thing to say where it is.
 
 The rules are those of `tidewell.values.normalize`, for the types that guests have:
-a guest's dataclass stands for the dict of its fields.
+a guest's dataclass stands for the dict of its fields, a `Counter`, `defaultdict` or
+`OrderedDict` for a dict of its items, and a named tuple for a tuple, as in JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox.classes import is_guest_instance
 from sandbox.costs import COPY_BYTES
+from sandbox.host import HostObject
 from tidewell.errors import InvalidValue, LimitExceeded
 from tidewell.values import (
     ARRAY_LENGTH_MAX,
@@ -46,6 +48,8 @@ _keys_known: set[str] = set()  # keys that passed the checks of `normalize`; a c
 _REMEDIES: Final = {
     "Set": "a set is not a value; use sorted(...) or list(...)",
     "FrozenSet": "a set is not a value; use sorted(...) or list(...)",
+    "Deque": "a deque is not a value; use list(...)",
+    "Decimal": "a Decimal is not a value; use str(...) or float(...)",
     "Query": "a query is not a value; end it with .collect(), .take(n), .first() or .unique()",
     "Declared": "a function is not a value; pass its path as text",
 }
@@ -177,10 +181,10 @@ class _Walk:
             return value
         if value is COMMIT_TS and self._is_document:
             return value
-        fields = _fields_of(value)
-        if fields is None:
+        plain = _plain_of(value)
+        if plain is None:
             raise _NoValue
-        return self._copy_dict(fields, depth_left)
+        return self.copy(plain, depth_left)
 
     def _copy_dict(self, value: dict[Any, Any], depth_left: int) -> Value:
         count = len(value)
@@ -217,8 +221,13 @@ def _learn_keys(value: dict[Any, Any]) -> None:
     _keys_known.update(value)
 
 
-def _fields_of(value: object) -> dict[str, Any] | None:
-    """Return the fields of a guest's dataclass instance, None for anything else."""
+def _plain_of(value: object) -> dict[Any, Any] | tuple[Any, ...] | None:
+    """Return what an object stands for: the fields of a guest's dataclass, the items of a container of
+    the host. None for anything else.
+    """
+    if isinstance(value, HostObject):
+        stands_for = getattr(type(value), "_value_", None)
+        return None if stands_for is None else stands_for(value)  # type: ignore[no-any-return]  # as it says
     if not is_guest_instance(value) or not hasattr(type(value), "_dataclass_"):
         return None
     held = value.__dict__
@@ -233,8 +242,11 @@ def _explain(value: Any, path: str, depth_left: int, is_document: bool) -> NoRet
 
 def _find(value: Any, path: str, depth_left: int, is_document: bool) -> None:
     kind = type(value)
-    fields = value if kind is dict else _fields_of(value)
-    if fields is not None:
+    plain = None if kind in (dict, list, tuple) else _plain_of(value)
+    if plain is not None:
+        _find(plain, path, depth_left, is_document)
+    elif kind is dict:
+        fields = value
         if depth_left <= 0:
             raise InvalidValue(path, "nested too deeply")
         if len(fields) > OBJECT_ENTRIES_MAX:

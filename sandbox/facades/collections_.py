@@ -47,6 +47,9 @@ class DictLike(HostObject):
         self._runtime.meter.charge(len(self._items) // costs.COPY_ITEMS)
         return self._items
 
+    def _value_(self) -> dict[Any, Any]:
+        return self._dict_()
+
     def _key(self, key: Any) -> Any:
         return self._runtime.structure.lookup(key)
 

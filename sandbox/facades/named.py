@@ -90,6 +90,9 @@ class NamedTuple(HostObject):
         inner = ", ".join(f"{name}={texts.repr(self._values[i])}" for name, i in self._names.items())
         return f"{type(self).__name__}({inner})"
 
+    def _value_(self) -> tuple[Any, ...]:
+        return self._values
+
     def _dict_(self) -> dict[str, Any]:
         return {name: self._values[i] for name, i in self._names.items()}
 

@@ -143,3 +143,76 @@ def test_a_guests_dataclass_is_the_dict_of_its_fields() -> None:
 )
 def test_a_result_that_is_no_value_says_what_to_do(path: str, message: str) -> None:
     assert GuestApp(APP).outcome("query", path).error.startswith(message)
+
+
+CONTAINERS = {
+    "m.py": """
+        from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+        from decimal import Decimal
+        from typing import NamedTuple
+        from tidewell import mutation, query
+
+        Point = namedtuple("Point", "x y")
+
+        class Row(NamedTuple):
+            name: str
+            sizes: tuple = ()
+
+        @query
+        def containers(ctx):
+            grouped = defaultdict(list)
+            grouped["b"].append(Counter("aab"))
+            grouped["a"].append(Point(1, Row("n", (Point(2, 3),))))
+            return [grouped, OrderedDict(z=1, y=OrderedDict()), {"p": Point(None, [])}]
+
+        @query
+        def odd(ctx, which: str):
+            d = defaultdict(list)
+            if which == "keys":
+                return Counter([1, 2])
+            if which == "deque":
+                return {"a": deque([1])}
+            if which == "decimal":
+                return [Decimal(1)]
+            if which == "itself":
+                d["d"] = d
+                return d
+            if which == "inside":
+                d["p"] = Point(1, {"q": {3}})
+                return d
+            d["big"] = "a" * 10 ** 6
+            return [d] * 30
+
+        @mutation
+        def keep(ctx):
+            id = ctx.db.insert("rows", defaultdict(int, n=Point(1, 2)))
+            return ctx.db.get(id)["n"]
+        """,
+}
+
+
+def test_containers_of_the_facades_stand_for_dicts_and_tuples() -> None:
+    app = GuestApp(CONTAINERS)
+    assert app.query("m:containers") == [
+        {"a": [[1, ["n", [[2, 3]]]]], "b": [{"a": 2, "b": 1}]},
+        {"z": 1, "y": {}},
+        {"p": [None, []]},
+    ]
+    assert app.mutate("m:keep") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("keys", "object keys must be strings, found a int"),
+        ("deque", "a deque is not a value; use list(...)"),
+        ("decimal", "a Decimal is not a value; use str(...) or float(...)"),
+        ("itself", "nested too deeply"),
+        ("inside", ".p[1].q: a set is not a value; use sorted(...) or list(...)"),
+        ("size", "TooLargeValue"),
+    ],
+)
+def test_a_container_that_holds_no_values_is_an_error_with_its_place(which: str, message: str) -> None:
+    outcome = GuestApp(CONTAINERS).outcome("query", "m:odd", {"which": which})
+    assert outcome.kind == "function"
+    assert message in outcome.error
