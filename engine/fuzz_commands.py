@@ -7,6 +7,7 @@ writes the app, and never on data that anybody needs.
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # loaded when the command runs: it takes Hypothesis along
     from engine.testing.search import Search
 
 SECONDS: Final = 60.0
+NOTES_VARIABLE: Final = "HYPOTHESIS_STORAGE_DIRECTORY"
 SEED_BYTES: Final = 3  # short enough to be typed
 
 _clock: Final = SystemClock()
@@ -99,14 +101,15 @@ def fuzz(
     """
     console = Console(stderr=True)
     began = _clock.monotonic()
-    with _told_in_one_line(), console.status("starting") as status:
+    beside = app.resolve().parent / ".tidewell"
+    with _told_in_one_line(), _keeping_notes_in(beside / "hypothesis"), console.status("starting") as status:
         show = status.update if console.is_terminal else str
         progress = _Progress(show, None if seed is not None else began + seconds)
         rules, search = _prepare(app, rules_file, progress)
         broken = _search(search, progress, seed)
         folder = None
         if broken is not None:
-            folder = keep or app.resolve().parent / ".tidewell" / f"fuzz-{broken.seed}"
+            folder = keep or beside / f"fuzz-{broken.seed}"
             if (folder / "store").exists():
                 _remove_store(folder)
             broken = search.replay(broken, folder)
@@ -174,6 +177,18 @@ def _search(search: Search, progress: _Progress, seed: int | None) -> Broken | N
         raise SystemExit(130) from None  # how a long search is ended
     except NotRepeatable as error:
         raise click.UsageError(str(error)) from None
+
+
+@contextmanager
+def _keeping_notes_in(folder: Path) -> Iterator[None]:
+    """Let Hypothesis keep its notes in `folder`, and not where the command happens to be called."""
+    before = os.environ.get(NOTES_VARIABLE)
+    os.environ[NOTES_VARIABLE] = before or str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NOTES_VARIABLE]
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from engine.backend import BackendFault
 from engine.testing.blocking import BlockingRunning, BlockingTestServer
 from engine.testing.explain import explain
+from engine.testing.repeatable import drawn_from_the_seed_alone
 from engine.testing.rules import InvalidRules, Invariant, Rules, Step
 from engine.testing.schedule import Broken, Move, PlannedCall, Schedule, ending, resolve
 from engine.testing.server import App
@@ -118,7 +119,8 @@ class Search:
 
         broken: Broken | None = None
         try:
-            explore()
+            with drawn_from_the_seed_alone():
+                explore()
         except _Break:
             broken = self._shortened(plays[-1].as_broken(seed))  # Hypothesis runs the smallest one last
         except hypothesis.errors.Flaky as error:

@@ -10,6 +10,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
+from engine.testing.repeatable import drawn_from_the_seed_alone
 from fuzz.outsiders.mutations import mutated
 from fuzz.outsiders.targets import Feed, Target
 from fuzz.watchdog import watched
@@ -42,7 +43,7 @@ def hunt(target: Target, seed: int, examples: int = EXAMPLES) -> None:
     last: list[bytes] = []
     samples = target.samples()
 
-    with watched(HANG_S), target.open() as feed:
+    with watched(HANG_S), drawn_from_the_seed_alone(), target.open() as feed:
 
         @hypothesis.seed(seed)
         @hypothesis.settings(

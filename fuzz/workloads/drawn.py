@@ -17,6 +17,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
+from engine.testing.repeatable import drawn_from_the_seed_alone
 from fuzz.client import SimulatedClient
 from fuzz.history import Request
 from fuzz.workloads.base import End, Workload
@@ -210,7 +211,8 @@ def program_of(seed: int) -> Program:
     def collect(program: Program) -> None:
         drawn.append(program)
 
-    collect()
+    with drawn_from_the_seed_alone():
+        collect()
     return max(drawn, key=lambda program: len(program.source))
 
 

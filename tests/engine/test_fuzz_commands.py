@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ from click.testing import CliRunner, Result
 from engine.cli import main
 from tidewell.testing import BlockingTestServer
 
-TICKETS = Path(__file__).resolve().parents[2] / "examples" / "tickets"
+ROOT = Path(__file__).resolve().parents[2]
+TICKETS = ROOT / "examples" / "tickets"
 SEED = "1"
 
 
@@ -54,6 +58,26 @@ def test_a_seed_finds_again_what_it_found(tmp_path: Path) -> None:
     first, second = json.loads(once.stdout), json.loads(again.stdout)
     assert first["broken"] == second["broken"]
     assert len(first["broken"]["moves"]) == 4
+
+
+def test_a_seed_finds_the_same_in_another_process(tmp_path: Path) -> None:
+    """Hypothesis draws from constants of the modules that are loaded; here are all those of pytest."""
+    arguments = ["fuzz", str(TICKETS / "functions"), "--seed", SEED, "--json", "--keep"]
+    here = CliRunner().invoke(main, [*arguments, str(tmp_path / "here")])
+    there = subprocess.run(
+        [sys.executable, "-m", "engine", *arguments, str(tmp_path / "there")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    one, other = json.loads(here.stdout), json.loads(there.stdout)
+    for told in (one, other):
+        del told["seconds"], told["broken"]["data"], told["broken"]["problem"]  # whose path is relative
+    assert one == other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"], (
+        "nothing is left lying about"
+    )
 
 
 def test_nothing_is_found_after_the_fix(tmp_path: Path) -> None:

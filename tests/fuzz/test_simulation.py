@@ -42,6 +42,12 @@ def test_same_seed_gives_the_same_trace_in_any_process(hash_seed: str) -> None:
     assert run_seed(1, SHORT).digest.startswith(found[1])
 
 
+def test_the_app_of_a_seed_is_the_same_whatever_else_is_loaded() -> None:
+    ask = "from fuzz.workloads.drawn import program_of; print(program_of(3).source, end='')"
+    drawn = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert drawn.stdout == program_of(3).source
+
+
 @pytest.mark.parametrize("workload", NAMES)
 def test_workload_holds_under_all_faults(workload: str) -> None:
     plan = Plan(workload, "all", duration_s=5)
