@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from engine.debugging.reel import ENTERS, LEAVES, Reel
+from engine.debugging.reel import Reel
 from engine.debugging.subject import Subject
 from engine.showing import printable
-from sandbox.tracing.shape import Routine, Stop, Trace
+from sandbox.tracing.shape import ENTERS, LEAVES, Routine, Stop, Trace
 
 _INDENT: Final = "  "
 _MARGIN: Final = " " * 16  # under the numbers of stop and steps

@@ -6,14 +6,10 @@ Pure: it is made of a trace, and knows neither where traces come from nor who lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 import attrs
 
-from sandbox.tracing.shape import Routine, Stop, Touch, Trace
-
-ENTERS: Final = frozenset({"call", "resume"})
-LEAVES: Final = frozenset({"return", "yield", "leave"})
+from sandbox.tracing.shape import ENTERS, LEAVES, Routine, Stop, Touch, Trace
 
 
 @attrs.frozen
@@ -92,19 +88,18 @@ class Reel:
         variables: dict[int, dict[str, str]] = {}
         for row in self.trace.opening:
             _apply(variables.setdefault(row.routine, {}), row.variables)
-        stop = self.stop(number)
+        has_left = False  # the innermost call ended at the stop before
         for stop in self.trace.stops[: number - self.first + 1]:
+            if has_left:
+                stack.pop()
             if stop.kind in ENTERS:
                 stack.append(_Open(self.routines[stop.routine], stop.line))
-            elif stack:
-                stack[-1].line = stop.line
+            stack[-1].line = stop.line
+            has_left = stop.kind in LEAVES
             _apply(variables.setdefault(stop.routine, {}), stop.changes)
-            ended = stop.kind in LEAVES
-            if ended and stop is not self.stop(number) and stack:
-                stack.pop()
         levels = tuple(Level(one.routine, one.line, variables.get(one.routine.id, {})) for one in stack)
         touches = tuple(touch for touch in self.trace.touches if touch.stop < number)
-        return State(number, stop, levels, touches)
+        return State(number, self.stop(number), levels, touches)
 
 
 def _apply(variables: dict[str, str], changes: list[tuple[str, str | None]]) -> None:

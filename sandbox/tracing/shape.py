@@ -46,6 +46,9 @@ StopKind = Literal[
     "leave",  # the call ends by an exception
 ]
 
+ENTERS: Final = frozenset({"call", "resume"})
+LEAVES: Final = frozenset({"return", "yield", "leave"})
+
 _Name = Annotated[str, Meta(max_length=NAME_MAX + 1)]
 _File = Annotated[str, Meta(max_length=1_024)]
 _Text = Annotated[str, Meta(max_length=TEXT_CAP + 64)]
@@ -176,4 +179,10 @@ def decode_trace(data: bytes) -> Trace:
         raise InvalidTrace("a stop of a call that is not listed")
     if trace.stops and not 1 <= trace.first <= trace.first + len(trace.stops) - 1 <= trace.total:
         raise InvalidTrace("stops outside of the run")
+    depth = len(trace.opening)
+    for stop in trace.stops:
+        depth += stop.kind in ENTERS
+        if depth < 1:
+            raise InvalidTrace("a stop outside of every call")
+        depth -= stop.kind in LEAVES
     return trace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -229,6 +230,25 @@ def test_a_worker_that_forges_a_trace_is_refused_in_one_line(
     result = run(f"{here.story.written} --trace")
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert "broke the protocol: stops outside of the run" in result.output
+
+
+async def test_a_deployment_that_is_written_meanwhile_is_not_disturbed(tmp_path: Path) -> None:
+    async with deployed(tmp_path, {"posts.py": POSTS}) as it:
+        story = await lose_likes(it)
+        command = ["debug", str(story.likes[0]), "--json", "--data", str(tmp_path / "data")]
+        ended = trio.Event()
+
+        async def like() -> None:
+            while not ended.is_set():
+                await it.run("posts:like", post_id=story.post)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(like)
+            ran = await trio.run_process([sys.executable, "-m", "engine", *command], capture_stdout=True)
+            ended.set()
+        trace = json.loads(ran.stdout)
+        assert (trace["result"], trace["differs_in"]) == (1, [])
+        assert await it.run("posts:like", post_id=story.post) > 2
 
 
 # ---- in a terminal -------------------------------------------------------------------------

@@ -67,6 +67,8 @@ STOP = ["line", 1, 1, 0, 0, [], None]
         {"stops": [[*STOP[:5], [["n", "x" * 100_000]], None]]},
         {"stops": [[*STOP[:5], [["n", 1]], None]]},
         {"stops": [[*STOP, "more"]]},
+        {"stops": [STOP]},
+        {"stops": [["call", *STOP[1:]], ["leave", *STOP[1:]], STOP]},
         {"total": 3},
         {"first": 0},
         {"first": 2**60},
