@@ -146,7 +146,10 @@ def test_moment_means_the_newest_commit_before_it(told: Told, tmp_path: Path) ->
 
 
 def test_without_the_culprit_the_likes_are_back(told: Told) -> None:
+    file = told.folder / "data" / "store" / "data.mdb"
+    before = file.read_bytes()
     found = report(told, f"--without {told.story.edited}")
+    assert file.read_bytes() == before, "the original is only read"
     assert found["leftOut"]["function"] == "posts:edit"
     assert [(each["function"], each["how"]) for each in found["changed"]] == [
         ("posts:like", ["writes", "result"]),
@@ -210,13 +213,6 @@ def test_tables_keep_their_numbers_without_the_call_that_made_them(told: Told) -
     assert (note["table"], note["operation"]) == ("notes", "delete")
 
 
-def test_original_is_only_read(told: Told) -> None:
-    file = told.folder / "data" / "store" / "data.mdb"
-    before = file.read_bytes()
-    assert fork(told, f"--without {told.story.edited}").exit_code == 0
-    assert file.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -261,7 +257,7 @@ def test_documents_are_those_of_the_snapshot(told: Told, tmp_path: Path) -> None
 
 
 async def test_deployment_that_is_served_is_asked_the_same_way(tmp_path: Path) -> None:
-    async with deployed(tmp_path, {"posts.py": POSTS}, real=True) as it:
+    async with deployed(tmp_path, {"posts.py": POSTS}) as it:
         story = await lose_likes(it)
 
         async def ask(line: str) -> list[Any]:
