@@ -331,6 +331,7 @@ def capsule(commit: str, output: Path, redact: bool, data: Path, as_json: bool) 
             "ts": str(recorded.ts),
             "documents": len(made.capsule.read),
             "redacted": None if made.redaction is None else made.redaction.count,
+            "resealed": made.is_resealed,
             "steps": steps,
             "recordedSteps": recorded.record.steps,
         }
@@ -340,6 +341,8 @@ def capsule(commit: str, output: Path, redact: bool, data: Path, as_json: bool) 
         f"Wrote {recorded.record.function} at {recorded.ts} with {len(made.capsule.read):,} documents "
         f"to {output} ({len(packed):,} bytes)."
     )
+    if made.is_resealed:
+        click.echo("Its result shows cursors or links. In the file they are sealed with another key.")
     if made.redaction is not None:
         click.echo(f"{made.redaction.count:,} strings were replaced. The source code was not changed.")
         if steps != recorded.record.steps:

@@ -92,7 +92,7 @@ def player(source: Source, recorded: RecordedCall, code: CodeVersion | None = No
         tables={info.number: name for name, info in tables.items()},
     )
     pool = WorkerPool(entry=WORKER_ENTRY, argument=source.worker_argument, size=1, clock=SystemClock())
-    runner = Runner(source, pool, recorded.production)
+    runner = Runner(source, pool, recorded.production, source.files_table)
     with _running(pool) as token:
 
         def run(request: Request) -> Recording:

@@ -53,7 +53,7 @@ from tidewell.ids import USER_TABLE_FIRST
 CAPSULE_VERSION: Final = 1
 MAGIC: Final = b"tidewell capsule\n"
 BYTES_MAX: Final = 256 * 2**20  # unpacked
-NO_CURSOR_KEY: Final = bytes(32)
+NO_KEY: Final = bytes(32)  # seals cursors and links inside a capsule; the real key stays at home
 _GAP: Final = "capsuleGap"  # stands for what was dropped before, where numbers have to agree
 
 
@@ -71,7 +71,6 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     change: bytes | None  # of the catalog, by the call
     read: bytes  # the documents in the read set, packed as a write set
     written: bytes  # what the call wrote, packed as a write set
-    cursor_key: bytes  # the deployment's, if the result shows cursors
     redacted: bool
 
 
@@ -89,7 +88,6 @@ class Capsule:
     change: CatalogChange | None
     read: tuple[DocumentWrite, ...]
     written: tuple[DocumentWrite, ...]
-    cursor_key: bytes = NO_CURSOR_KEY
     redacted: bool = False
 
     # ---- as a file ---------------------------------------------------------------------
@@ -105,7 +103,6 @@ class Capsule:
             change=None if self.change is None else self.change.pack(),
             read=WriteSet(self.read).pack(),
             written=WriteSet(self.written).pack(),
-            cursor_key=self.cursor_key,
             redacted=self.redacted,
         )
         return MAGIC + zlib.compress(_encoder.encode(stored), 9)
@@ -132,7 +129,6 @@ class Capsule:
                 change=None if stored.change is None else CatalogChange.unpack(stored.change),
                 read=WriteSet.unpack(stored.read).documents,
                 written=WriteSet.unpack(stored.written).documents,
-                cursor_key=stored.cursor_key,
                 redacted=stored.redacted,
             )
         except InvalidCapsule:
@@ -159,7 +155,7 @@ class Capsule:
 
     def unfold(self, data: Path) -> None:
         """Make `data`, an empty folder, a data folder that holds what the capsule does."""
-        (data / CURSOR_KEY).write_text(self.cursor_key.hex())
+        (data / CURSOR_KEY).write_text(NO_KEY.hex())
         before, after = _catalog_changes(self.catalog)
         try:
             with Store.open(data / STORE, sync=False) as store:

@@ -74,7 +74,7 @@ class Replayer:
     async def run(self, batch: list[RecordedCall], *, in_words: bool = False) -> list[GuestOutcome | Lost]:
         """Run calls that share a code version, each on its own snapshot, and return what they gave."""
         first = batch[0]
-        runner = Runner(self.source, self._pool, first.production)
+        runner = Runner(self.source, self._pool, first.production, self.source.files_table)
         calls = [calls_own(each, in_words=in_words) for each in batch]
         try:
             return await runner.run(

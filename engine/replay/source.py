@@ -22,6 +22,7 @@ import msgspec
 from engine.records import Record, unpack_record
 from engine.replay.compare import Documents
 from engine.replay.recorded import CodeVersions, RecordedCall
+from sandbox.file_links import FILES_TABLE
 from storage import DocumentWrite, LogEntry, SharedStore, StoreError, Timestamp
 
 STORE: Final = "store"
@@ -70,6 +71,11 @@ class Source:
     @property
     def worker_argument(self) -> str:
         return json.dumps({"store": str(self.store.path.resolve()), "cursor_key": self.cursor_key})
+
+    def files_table(self) -> int | None:
+        """The system table whose rows a mutation may remove, if there have been files."""
+        info = self.store.catalog().tables.get(FILES_TABLE)
+        return None if info is None else info.number
 
     def pin(self) -> ViewPin:
         return ViewPin(self.store.txn_id)

@@ -100,6 +100,9 @@ async def shelves(it: Deployed) -> None:
 async def site(it: Deployed) -> None:
     for text in ("one", "two"):
         await it.run("inbox:add", text=text)
+    outcome = await it.deployment.act(call("pictures:make", size=10))
+    assert outcome.failure is None, outcome.failure
+    await it.run("pictures:remove", picture=outcome.value)
 
 
 async def values(it: Deployed) -> None:
@@ -119,7 +122,7 @@ async def values(it: Deployed) -> None:
         (APPS / "counter", counter, set()),
         (APPS / "shapes", shapes, set()),
         (APPS / "shelves", shelves, {"books:say"}),
-        (APPS / "site", site, set()),
+        (APPS / "site", site, {"pictures:upload_url"}),
         (APPS / "values", values, {"values:refuse", "values:fail"}),
     ],
     ids=lambda each: each.parent.name if isinstance(each, Path) and each.name == "functions" else None,

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from engine.deployment import WORKER_ENTRY
-from engine.replay.capsule import MAGIC, NO_CURSOR_KEY, Capsule, InvalidCapsule, gather
+from engine.replay.capsule import MAGIC, Capsule, InvalidCapsule, gather
 from engine.replay.encapsulate import CannotEncapsulate, Made, encapsulate, replay_capsule
 from engine.replay.recorded import RecordedCall
 from engine.replay.redaction import Redaction
@@ -133,12 +133,18 @@ async def test_capsule_holds_the_documents_that_were_read_and_no_others(lived: P
     assert person["name"] == WORDS[0]
     plain = zlib.decompress(capsule.pack()[len(MAGIC) :])
     assert b"Ben Baker" not in plain
-    assert capsule.cursor_key == NO_CURSOR_KEY
 
 
-async def test_key_for_cursors_comes_along_only_where_a_result_shows_one(lived: Path) -> None:
-    with_cursor = (await made(lived, "post:read_two")).capsule
-    assert with_cursor.cursor_key.hex() == (lived / "cursor-key").read_text().strip()
+async def test_key_of_the_deployment_never_goes_along(lived: Path) -> None:
+    """Cursors are sealed with it, and so are links to files: whoever has it can make some."""
+    made_with_cursor = await made(lived, "post:read_two")
+    assert made_with_cursor.is_resealed
+    assert made_with_cursor.replayed.divergence is None
+    key = (lived / "cursor-key").read_text().strip()
+    plain = zlib.decompress(made_with_cursor.capsule.pack()[len(MAGIC) :])
+    assert key.encode() not in plain
+    assert bytes.fromhex(key) not in plain
+    assert not (await made(lived, "post:send")).is_resealed
 
 
 async def test_redacted_capsule_has_no_words_of_people_and_replays(lived: Path) -> None:
@@ -162,7 +168,7 @@ async def test_redacted_capsule_has_no_words_of_people_and_replays(lived: Path) 
 
 
 async def test_call_that_takes_its_words_apart_cannot_be_redacted_and_says_so(lived: Path) -> None:
-    with pytest.raises(CannotEncapsulate, match="fails on redacted values"):
+    with pytest.raises(CannotEncapsulate, match="with --redact, text it takes apart is gone"):
         await made(lived, "post:parse", redact=True)
 
 
