@@ -25,12 +25,12 @@ from tidewell.errors import InvalidValue
 from tidewell.protocol import decode_client_message
 
 BY_NAME = {target.name: target for target in TARGETS}
-EXAMPLES = {"imports": 40, "http": 60, "sockets": 60, "websocket-bytes": 60}
+EXAMPLES = {"imports": 25, "http": 30, "sockets": 30, "websocket-bytes": 30}
 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_nothing_that_a_stranger_says_breaks_a_parser(name: str) -> None:
-    hunt(BY_NAME[name], seed=1, examples=EXAMPLES.get(name, 150))
+    hunt(BY_NAME[name], seed=1, examples=EXAMPLES.get(name, 80))
 
 
 def test_what_is_made_wrong_was_right_before() -> None:
