@@ -35,6 +35,7 @@ from engine.clients import Client
 from engine.clock import Clock
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.exchange import Upgrade
+from engine.heavy import HeavyReader, is_heavy, is_too_heavy, read_message
 from engine.pacing import Heartbeat, TokenBucket
 from engine.receiving import Unread
 from engine.session import Job, Session
@@ -73,6 +74,7 @@ class SocketContext:
     limits: SessionLimits = attrs.field(factory=SessionLimits)
     shared: SharedState = attrs.field(factory=SharedState)
     message_bytes_max: int = MESSAGE_BYTES_MAX
+    heavy: HeavyReader = attrs.field(factory=HeavyReader)
 
 
 async def serve_socket(
@@ -130,6 +132,7 @@ class Connection:
             held_bytes=context.shared.held_bytes,
         )
         self._shared_rate = context.shared.messages
+        self._heavy = context.heavy
         self.unread = Unread(context.shared.unread, self._evict)
         self._heartbeat = Heartbeat.starting(context.clock.monotonic())
         self._rate = TokenBucket(MESSAGES_PER_S, MESSAGES_BURST)
@@ -189,7 +192,7 @@ class Connection:
                 elif not self._shared_rate.take(now):
                     session.close(1013, "TooManyConcurrentRequests", "too many messages on all sockets")
                 else:
-                    session.receive(data, self._clock.now_ns())
+                    await self._take_in(data)
                 await self._carry_out_and_verify()
                 while self._is_full() and not session.is_closed:
                     self._has_room = trio.Event()
@@ -197,6 +200,15 @@ class Connection:
         except ConnectionClosed:
             if not session.is_closed:  # else the writer is saying goodbye, and must not be cut short
                 self._nursery.cancel_scope.cancel()
+
+    async def _take_in(self, data: str | bytes) -> None:
+        if isinstance(data, bytes) or not is_heavy(data):
+            self._session.receive(data, self._clock.now_ns())
+        elif is_too_heavy(data):
+            self._session.close(1009, "MessageTooLarge", "a message of too many values")
+        else:
+            read = await self._heavy.read(read_message, data)
+            self._session.receive(data, self._clock.now_ns(), read)
 
     async def _carry_out_and_verify(self) -> None:
         verify = self._carry_out()

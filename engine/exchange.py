@@ -28,6 +28,7 @@ class Request:
     query: str
     headers: Headers
     body: bytes = b""
+    tree: object = attrs.field(default=None, eq=False)  # the JSON of the body, if it was read already
 
     def header(self, name: bytes) -> str | None:
         """Return the first value of a header; what is not ASCII reads as Latin-1."""

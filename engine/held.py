@@ -23,10 +23,13 @@ _CONTAINER_BYTES: Final = 56
 _PLACE_BYTES: Final = 32
 
 
-def weigh(text: str) -> int:
-    """Return about what the JSON `text` takes once it is decoded; twenty times its length at worst."""
-    containers = text.count("[") + text.count("{")
-    return len(text) + _CONTAINER_BYTES * containers + _PLACE_BYTES * text.count(",")
+def weigh(text: str | bytes) -> int:
+    """Return about what the JSON `text` takes once it is decoded; thirty times its length at worst."""
+    if isinstance(text, str):
+        containers, places = text.count("[") + text.count("{"), text.count(",")
+    else:
+        containers, places = text.count(b"[") + text.count(b"{"), text.count(b",")
+    return len(text) + _CONTAINER_BYTES * containers + _PLACE_BYTES * places
 
 
 @attrs.define(eq=False)

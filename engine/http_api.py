@@ -39,6 +39,7 @@ from engine.failures import (
     trouble_of_fault,
     unknown_function,
 )
+from engine.heavy import HeavyReader, is_heavy, is_too_heavy, read_body, read_json
 from engine.query_set import read_call
 from tidewell.protocol import decode_ts, encode_ts
 from tidewell.values import plain_json, wire_json
@@ -75,9 +76,11 @@ class HttpApi:
         version: str,
         make_nonce: Callable[[], str],
         admin: Callable[[Request], Awaitable[Response]] | None = None,
+        heavy: HeavyReader | None = None,
     ) -> None:
         self._backend = backend
         self._admin = admin
+        self._heavy = heavy or HeavyReader()
         self._authenticator = authenticator
         self._instance_name = instance_name
         self._version = version
@@ -106,7 +109,7 @@ class HttpApi:
         if request.method == "OPTIONS":
             return with_cors(request, preflight(request))
         try:
-            response = await self._routed(request)
+            response = await self._routed(await self._read(request))
         except Refused as refused:
             response = refused.response()
         except BackendFault as fault:
@@ -115,6 +118,14 @@ class HttpApi:
             log.exception("a request failed: %s %s", request.method, request.path)
             response = refusal(500, "InternalServerError", _INTERNAL)
         return with_cors(request, response)
+
+    async def _read(self, request: Request) -> Request:
+        """Return a request whose body is read, if that takes long."""
+        if request.path.startswith(ADMIN_PREFIX) or not is_heavy(request.body):
+            return request
+        if is_too_heavy(request.body):
+            raise Refused(413, "PayloadTooLarge", "a request of too many values")
+        return attrs.evolve(request, tree=await self._heavy.read(read_body, request.body))
 
     async def _routed(self, request: Request) -> Response:
         if request.path.startswith("/api/run/"):
@@ -146,7 +157,7 @@ class HttpApi:
         body: dict[str, Any] = {"path": request.parameter("path"), "format": request.parameter("format")}
         args = request.parameter("args")
         if args is not None:
-            body["args"] = _json(args.encode(errors="surrogatepass"), "the parameter 'args'")
+            body["args"] = read_json(args.encode(errors="surrogatepass"), "the parameter 'args'")
         call = self._read_call(body, request, identity)
         return self._result(call, await self._run_as("query", call, None))
 
@@ -259,7 +270,7 @@ class HttpApi:
         args = body.get("args", {})
         read = read_call(
             body["path"],
-            args if type(args) is list else [args],
+            args if isinstance(args, list) else [args],
             component if type(component) is str else None,
         )
         request_id = request_id_from(request.header(b"convex-request-id") or self._make_nonce())
@@ -338,15 +349,8 @@ def _json_response(tree: object) -> Response:
     return Response(200, msgspec.json.encode(tree))
 
 
-def _json(data: bytes, what: str) -> object:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(400, "BadJsonBody", f"{what} is not JSON: {error}") from None
-
-
 def _body(request: Request) -> dict[str, Any]:
-    body = _json(request.body, "the request body")
+    body = read_json(request.body, "the request body") if request.tree is None else request.tree
     if type(body) is not dict:
         raise Refused(400, "BadJsonBody", "the request body must be a JSON object")
     return body

@@ -53,12 +53,23 @@ def read_call(udf_path: str, args: list[Any], component_path: str | None) -> tup
     path = canonical_path(udf_path)
     if path is None or component_path:
         return unknown_function(udf_path)
-    if len(args) != 1 or type(args[0]) is not dict:
-        return invalid_arguments("args: expected an array that holds one object")
-    try:
-        return path, from_wire(args[0], "args")
-    except InvalidValue as error:
-        return invalid_arguments(str(error))
+    read = args if isinstance(args, ReadArgs) else ReadArgs(args)
+    return (path, read[0]) if read.problem is None else invalid_arguments(read.problem)
+
+
+class ReadArgs(list[Any]):
+    """The arguments of a call as a canonical value, the only element, or why they are none."""
+
+    def __init__(self, args: list[Any]) -> None:
+        super().__init__()
+        self.problem: str | None = None
+        if len(args) != 1 or type(args[0]) is not dict:
+            self.problem = "args: expected an array that holds one object"
+            return
+        try:
+            self.append(from_wire(args[0], "args"))
+        except InvalidValue as error:
+            self.problem = str(error)
 
 
 @attrs.define(eq=False)

@@ -26,6 +26,7 @@ from engine.commands import SessionLimits
 from engine.connection import MESSAGE_BYTES_MAX, Connection, SocketContext, serve_socket
 from engine.exchange import Answer, Refused, Request, Response, Upload
 from engine.files_api import FilesApi
+from engine.heavy import HeavyReader
 from engine.http import BODY_BYTES_MAX, ByteBudget, HttpContext, serve_requests
 from engine.http_actions import HttpActions, body_bytes_max, is_below
 from engine.http_api import HttpApi
@@ -141,6 +142,7 @@ class _Server:
         self._sockets: set[Connection] = set()
         self._accepting = trio.CancelScope()
         self._is_stopping = False
+        heavy = HeavyReader()
         self._api = HttpApi(
             backend,
             options.authenticator,
@@ -148,6 +150,7 @@ class _Server:
             version=options.version,
             make_nonce=make_nonce,
             admin=options.admin,
+            heavy=heavy,
         )
         self._http = HttpContext(
             respond=self._respond,
@@ -172,6 +175,7 @@ class _Server:
             options.limits,
             SharedState(options.shared_limits),
             options.message_bytes_max,
+            heavy,
         )
 
     async def run(

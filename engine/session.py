@@ -124,8 +124,17 @@ class Session:
 
     # ---- what the connection reports ------------------------------------------------
 
-    def receive(self, data: str | bytes, now_ns: int) -> None:
-        """Take in one frame. Not while a `Verify` is outstanding."""
+    def receive(
+        self,
+        data: str | bytes,
+        now_ns: int,
+        read: protocol.ClientMessage | protocol.MalformedMessage | None = None,
+    ) -> None:
+        """Take in one frame. Not while a `Verify` is outstanding.
+
+        Args:
+          read: what the frame says, if it was read already (`heavy`).
+        """
         assert self._verifying is None
         if self.is_closed:
             return
@@ -133,7 +142,9 @@ class Session:
             self._fail("binary frames are not part of the protocol")
             return
         try:
-            message = protocol.decode_client_message(data)
+            message = protocol.decode_client_message(data) if read is None else read
+            if isinstance(message, protocol.MalformedMessage):
+                raise message
             self._dispatch(message, data, now_ns)
         except (protocol.MalformedMessage, OutOfContract) as error:
             self._fail(str(error))

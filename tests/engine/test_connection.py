@@ -68,10 +68,16 @@ async def connected(
     streams: Streams = trio.testing.memory_stream_pair,
     limits: SessionLimits | None = None,
     client: Client | None = None,
+    message_bytes_max: int = connection_module.MESSAGE_BYTES_MAX,
 ) -> AsyncIterator[Pair]:
     backend = backend or FakeBackend()
     context = SocketContext(
-        backend, FakeAuthenticator(), LoopClock(), lambda: "nonce", limits or SessionLimits()
+        backend,
+        FakeAuthenticator(),
+        LoopClock(),
+        lambda: "nonce",
+        limits or SessionLimits(),
+        message_bytes_max=message_bytes_max,
     )
     near, far = streams()
     socket = RawSocket(near, deadline_s=1000)
@@ -309,9 +315,8 @@ async def test_flood_of_messages_closes_with_overload(autojump_clock: trio.testi
         assert await pair.client.hear_close() == (1013, "TooManyConcurrentRequests")
 
 
-async def test_message_that_is_too_large_closes_with_1009(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "MESSAGE_BYTES_MAX", 1000)
-    async with connected() as pair:
+async def test_message_that_is_too_large_closes_with_1009() -> None:
+    async with connected(message_bytes_max=1000) as pair:
         await pair.client.send(mutation(0, "values:echo_mutation", value="x" * 2000))
         code, _ = await pair.client.hear_close()
         assert code == 1009
