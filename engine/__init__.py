@@ -15,6 +15,7 @@ A map, from what decides to what a person touches:
     actions                                   functions outside transactions
     runner, guest_outcomes, guest             calls in workers; what a worker says; the worker's side
     code, push, app_folder                    versions of an app, and how one becomes active
+    app_settings                              what tidewell.toml says
     staged_indexes                            indexes that are filled behind a push
     own_writes, environment, edits            what an operator writes: variables, documents
     deployment, housekeeping, collector       the parts put together, and kept tidy

@@ -35,6 +35,7 @@ CHANGES_MAX: Final = 1_000
 class _PushBody(msgspec.Struct, forbid_unknown_fields=True):
     modules: list[tuple[str, str]]  # path, source in base64
     auth: str = ""  # base64
+    settings: str = ""  # base64
 
 
 class _VariableChange(msgspec.Struct):
@@ -114,7 +115,9 @@ class AdminApi:
         self._push_progress = ""
         try:
             check_modules(modules)
-            report = await self._deployment.push(modules, self._note_progress, _bytes(body.auth))
+            report = await self._deployment.push(
+                modules, self._note_progress, _bytes(body.auth), _bytes(body.settings)
+            )
         except (InvalidAppFolder, PushFailed) as error:
             raise Refused(400, "PushFailed", str(error)) from None
         return {

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from engine.app_settings import FILE as SETTINGS_FILE
+from engine.app_settings import SETTINGS_BYTES_MAX, InvalidSettings, read_settings
 from engine.auth_config import CONFIG_BYTES_MAX, InvalidAuthConfig, expand
 from engine.auth_config import FILE as AUTH_FILE
 from engine.code import CODE_BYTES_MAX, MODULE_BYTES_MAX
@@ -96,6 +98,27 @@ def read_auth(folder: Path, environment: Mapping[str, str]) -> bytes:
         raise InvalidAppFolder(f"{error.filename} cannot be read: {error.strerror}") from None
     except InvalidAuthConfig as error:
         raise InvalidAppFolder(str(error)) from None
+
+
+def read_app_settings(folder: Path) -> bytes:
+    """Return what the app's `tidewell.toml` says, ready to be pushed; empty if there is none.
+
+    Raises:
+      InvalidAppFolder: it cannot be read, or is wrong.
+    """
+    try:
+        with (folder / SETTINGS_FILE).open("rb") as file:
+            return read_settings(file.read(SETTINGS_BYTES_MAX + 1))
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise InvalidAppFolder(f"{error.filename} cannot be read: {error.strerror}") from None
+    except InvalidSettings as error:
+        raise InvalidAppFolder(str(error)) from None
+
+
+def is_settings_file(folder: Path, path: Path) -> bool:
+    return path == folder / SETTINGS_FILE
 
 
 def is_auth_file(folder: Path, path: Path) -> bool:

@@ -15,6 +15,8 @@ from typing import Final
 import attrs
 import msgspec
 
+from engine.app_settings import FILE as SETTINGS_FILE
+from engine.app_settings import Declared, read_declared
 from engine.auth_config import FILE as AUTH_FILE
 from engine.auth_config import Provider, read_providers
 from sandbox.analysis import Analysis, FunctionSpec, decode_analysis
@@ -35,6 +37,8 @@ class CodeVersion:
     described: Analysis
     functions: Mapping[str, FunctionSpec]  # by canonical path
     auth: bytes = b""  # the token providers as pushed
+    settings: bytes = b""  # of tidewell.toml, as pushed
+    declared: Declared = attrs.field(factory=dict)  # the environment variables that the settings declare
     providers: tuple[Provider, ...] = ()
     routes: RouteTable[str] = attrs.field(factory=RouteTable, eq=False)  # to paths of HTTP actions
 
@@ -57,18 +61,21 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     now_ms: int
     seed: bytes
     auth: bytes = b""
+    settings: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Stored)
 
 
-def hash_modules(modules: Sequence[Module], auth: bytes = b"") -> str:
+def hash_modules(modules: Sequence[Module], auth: bytes = b"", settings: bytes = b"") -> str:
     """Return the name of a version: SHA-256 over its files in order of their paths, lengths included."""
     digest = hashlib.sha256()
     files = [(module.path, module.source) for module in sorted(modules, key=lambda module: module.path)]
     if auth:
         files.append((AUTH_FILE, auth))
+    if settings:
+        files.append((SETTINGS_FILE, settings))
     for path, source in files:
         for part in (path.encode(), source):
             digest.update(len(part).to_bytes(8, "big"))
@@ -77,18 +84,23 @@ def hash_modules(modules: Sequence[Module], auth: bytes = b"") -> str:
 
 
 def make_version(
-    modules: Sequence[Module], analysis: bytes, now_ms: int, seed: bytes, auth: bytes = b""
+    modules: Sequence[Module],
+    analysis: bytes,
+    now_ms: int,
+    seed: bytes,
+    auth: bytes = b"",
+    settings: bytes = b"",
 ) -> CodeVersion:
     """Put a version together.
 
     Raises:
       InvalidAnalysis: a worker sent nonsense as the analysis.
-      InvalidAuthConfig: what the app says of its token providers is wrong.
+      InvalidAuthConfig, InvalidSettings: what the app says of its token providers, or of itself, is wrong.
     """
     ordered = tuple(sorted(modules, key=lambda module: module.path))
     described = decode_analysis(analysis)
     return CodeVersion(
-        hash=hash_modules(ordered, auth),
+        hash=hash_modules(ordered, auth, settings),
         modules=ordered,
         analysis=analysis,
         now_ms=now_ms,
@@ -96,15 +108,20 @@ def make_version(
         described=described,
         functions={spec.path: spec for spec in described.functions},
         auth=auth,
+        settings=settings,
+        declared=read_declared(settings),
         providers=read_providers(auth),
         routes=described.read_routes(),
     )
 
 
 def encode_version(code: CodeVersion) -> bytes:
-    return _encoder.encode(_Stored(list(code.modules), code.analysis, code.now_ms, code.seed, code.auth))
+    stored = _Stored(list(code.modules), code.analysis, code.now_ms, code.seed, code.auth, code.settings)
+    return _encoder.encode(stored)
 
 
 def decode_version(data: bytes) -> CodeVersion:
     stored = _decoder.decode(data)
-    return make_version(stored.modules, stored.analysis, stored.now_ms, stored.seed, stored.auth)
+    return make_version(
+        stored.modules, stored.analysis, stored.now_ms, stored.seed, stored.auth, stored.settings
+    )

@@ -141,13 +141,15 @@ class Deployment:
 
     # ---- as a thing with a life --------------------------------------------------------
 
-    async def push(self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"") -> PushReport:
-        """Make `modules` the active code, with the token providers that `auth` declares.
+    async def push(
+        self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"", settings: bytes = b""
+    ) -> PushReport:
+        """Make `modules` the active code, with the token providers in `auth` and the app's `settings`.
 
         Raises:
           PushFailed: the version before stays in force.
         """
-        return await self._pusher.push(modules, on_progress, auth)
+        return await self._pusher.push(modules, on_progress, auth, settings)
 
     def providers(self) -> Sequence[Provider]:
         """The token providers in force."""
@@ -252,7 +254,9 @@ def _assemble(
     conflicts = Conflicts(store, committer, clock, chance)
     mutations.on_conflict = conflicts.note
     own_writes = OwnWrites(store, committer, mutations.hold)
-    environment = Environment(store, own_writes, clock, chance)
+    environment = Environment(
+        store, own_writes, clock, chance, lambda: {} if deployment.code is None else deployment.code.declared
+    )
     files = Files(folder / "files", store, own_writes, clock, chance, links, seams.run_blocking)
     actions = Actions(
         Runner(store, action_pool, production, files_table),
@@ -275,6 +279,7 @@ def _assemble(
         lambda version, ts: deployment._activate(version, ts),
         mutations.hold,
         seams.run_blocking,
+        lambda: environment.variables,
     )
     deployment = Deployment(
         store=store,

@@ -21,8 +21,10 @@ from engine.app_folder import (
     InvalidAppFolder,
     is_auth_file,
     is_module_file,
+    is_settings_file,
     may_be_folder,
     read_app_folder,
+    read_app_settings,
     read_auth,
 )
 from engine.chance import SystemChance
@@ -91,7 +93,8 @@ class _Pusher:
                 modules = await trio.to_thread.run_sync(read_app_folder, self.app)
                 variables = {**os.environ, **self.deployment.environment.variables}
                 auth = await trio.to_thread.run_sync(read_auth, self.app, variables)
-                pushed = await self.deployment.push(modules, self.report.progress, auth)
+                settings = await trio.to_thread.run_sync(read_app_settings, self.app)
+                pushed = await self.deployment.push(modules, self.report.progress, auth, settings)
             except InvalidAppFolder as error:
                 self.report.push_failed([str(error)], has_code=self.deployment.code is not None)
             except PushFailed as error:
@@ -104,7 +107,8 @@ class _Pusher:
 
         def is_relevant(_: watchfiles.Change, path: str) -> bool:
             changed = Path(path)
-            return any(applies(root, changed) for applies in (is_module_file, is_auth_file, may_be_folder))
+            kinds = (is_module_file, is_auth_file, is_settings_file, may_be_folder)
+            return any(applies(root, changed) for applies in kinds)
 
         async for _ in watchfiles.awatch(
             root,

@@ -15,12 +15,13 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 import attrs
 
+from engine.app_settings import Declared, problems
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.own_writes import OwnWrites
@@ -48,6 +49,7 @@ class Environment:
     _writes: OwnWrites
     _clock: Clock
     _chance: Chance
+    _declared: Callable[[], Declared]  # by the active code
     variables: Mapping[str, str] = attrs.field(init=False)
 
     @variables.default
@@ -76,6 +78,10 @@ class Environment:
                 elif after.pop(name, None) is None:
                     raise InvalidEnvironment(f"there is no environment variable {name!r} to remove")
             _check_all(after)
+            wrong = {} if by_server else problems(self._declared(), after)
+            for name in changes:  # what another one should have been is not the concern of this change
+                if name in wrong:
+                    raise InvalidEnvironment(wrong[name])
             now_ms = self._clock.now_ms()
             for name, value in changes.items():
                 if value is None:

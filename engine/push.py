@@ -12,7 +12,7 @@ again, so the pause is short, and no document can slip in that breaks the schema
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from itertools import islice
@@ -21,6 +21,7 @@ from typing import Final
 import attrs
 import trio
 
+from engine.app_settings import InvalidSettings, problems, read_declared
 from engine.auth_config import InvalidAuthConfig, read_providers
 from engine.backend import BackendFault
 from engine.chance import Chance
@@ -87,6 +88,7 @@ class Pusher:
     _activate: Callable[[CodeVersion, Timestamp], None]  # called in the step in which the head moves
     _hold_writes: Callable[[], AbstractAsyncContextManager[None]]
     _run_blocking: RunBlocking
+    _variables: Callable[[], Mapping[str, str]]  # of the environment, as they are now
     _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     staged: StagedIndexes = attrs.field(init=False)  # filled behind the pushes; its `run` must be running
 
@@ -95,17 +97,19 @@ class Pusher:
             self._store, self._active, self._one_at_a_time, self._change_catalog, self._run_blocking
         )
 
-    async def push(self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"") -> PushReport:
-        """Make `modules` and the token providers in `auth` the active version.
+    async def push(
+        self, modules: Sequence[Module], on_progress: OnProgress, auth: bytes = b"", settings: bytes = b""
+    ) -> PushReport:
+        """Make `modules`, with the token providers in `auth` and the app's `settings`, the active version.
 
         Raises:
           PushFailed: and then nothing has changed.
         """
         async with self._one_at_a_time:
             active = self._active()  # not earlier: the push before this one may have changed it
-            if active is not None and active.hash == hash_modules(modules, auth):
+            if active is not None and active.hash == hash_modules(modules, auth, settings):
                 return PushReport(active, changed=False)
-            code = await self._describe(modules, auth)
+            code = await self._describe(modules, auth, settings)
             schema = code.described.read_schema() or NO_SCHEMA
             try:
                 await self._fill_indexes(await self._declare_indexes(schema), on_progress)
@@ -124,19 +128,21 @@ class Pusher:
 
     # ---- the code -----------------------------------------------------------------
 
-    async def _describe(self, modules: Sequence[Module], auth: bytes) -> CodeVersion:
+    async def _describe(self, modules: Sequence[Module], auth: bytes, settings: bytes) -> CodeVersion:
         """Have a worker compile and import the code. Files pushed before keep their seed and clock."""
-        known = self._store.private_get(CODE_PREFIX + hash_modules(modules, auth).encode())
+        version = hash_modules(modules, auth, settings)
+        known = self._store.private_get(CODE_PREFIX + version.encode())
+        try:
+            declared = read_declared(settings)
+            read_providers(auth)
+        except (InvalidAuthConfig, InvalidSettings) as error:
+            raise PushFailed([str(error)]) from None
+        if missing := problems(declared, self._variables()):
+            raise PushFailed(list(missing.values()))
         if known is not None:
             return decode_version(known)
-        try:
-            read_providers(auth)
-        except InvalidAuthConfig as error:
-            raise PushFailed([str(error)]) from None
         now_ms, seed = int(self._clock.now_ms()), self._chance.token(32)
-        frame = Load(
-            code=hash_modules(modules, auth), modules=list(modules), analyse=True, now_ms=now_ms, seed=seed
-        )
+        frame = Load(code=version, modules=list(modules), analyse=True, now_ms=now_ms, seed=seed)
         try:
             async with self._pool.lease() as worker:
                 reply = await worker.request(frame, wall_s=20.0, cpu_s=10.0)
@@ -144,7 +150,7 @@ class Pusher:
                     raise PushFailed([_source_error(error) for error in reply.errors])
                 assert isinstance(reply, Loaded), reply
                 try:
-                    return make_version(modules, reply.analysis, now_ms, seed, auth)
+                    return make_version(modules, reply.analysis, now_ms, seed, auth, settings)
                 except InvalidAnalysis as error:
                     worker.condemn(str(error))
                     raise PushFailed([f"the code could not be loaded: {error}"]) from None

@@ -13,7 +13,7 @@ import trio
 from rich.console import Console
 
 from engine.admin_client import Admin, AdminFailed
-from engine.app_folder import InvalidAppFolder, find_functions, read_app_folder, read_auth
+from engine.app_folder import InvalidAppFolder, find_functions, read_app_folder, read_app_settings, read_auth
 from engine.command_options import key_option, one_line_errors, url_option
 from engine.store_commands import json_option
 from sandbox.frames import Module
@@ -39,9 +39,10 @@ def push(app: Path, as_json: bool, url: str, data: Path) -> None:
             modules = read_app_folder(app)
             variables = admin.get("list_environment_variables")["environmentVariables"]
             auth = read_auth(app, {**os.environ, **variables})
+            settings = read_app_settings(app)
         except InvalidAppFolder as error:
             raise click.ClickException(str(error)) from None
-        report = trio.run(_push, admin, modules, auth)
+        report = trio.run(_push, admin, modules, auth, settings)
     if as_json:
         click.echo(json.dumps(report))
         return
@@ -56,10 +57,14 @@ def push(app: Path, as_json: bool, url: str, data: Path) -> None:
         )
 
 
-async def _push(admin: Admin, modules: list[Module], auth: bytes) -> Any:
+async def _push(admin: Admin, modules: list[Module], auth: bytes, settings: bytes) -> Any:
     """Push, and show meanwhile how far the server is, if somebody watches."""
     sources = [(module.path, base64.b64encode(module.source).decode()) for module in modules]
-    body = {"modules": sources, "auth": base64.b64encode(auth).decode()}
+    body = {
+        "modules": sources,
+        "auth": base64.b64encode(auth).decode(),
+        "settings": base64.b64encode(settings).decode(),
+    }
     console = Console(stderr=True)
     if not console.is_terminal:
         return await trio.to_thread.run_sync(admin.post, "push", body)

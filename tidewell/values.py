@@ -300,7 +300,7 @@ def _encode_other(value: object) -> msgspec.msgpack.Ext:
 
 
 def _decode_ext(code: int, data: memoryview) -> Int64 | CommitTs:
-    if code == _EXT_COMMIT_TS and data == _COMMIT_TS_BYTE:
+    if code == _EXT_COMMIT_TS and bytes(data) == _COMMIT_TS_BYTE:
         return COMMIT_TS
     if code != _EXT_INT64 or len(data) != 8:
         raise ValueError(f"unknown extension {code} of {len(data)} bytes")

@@ -194,6 +194,9 @@ def test_a_push_switches_the_code_or_changes_nothing(tidewell: Command, tmp_path
     broken = write(tmp_path / "broken", notes="def (:\n")
     assert "notes.py:1" in refused(tidewell("push", str(broken)))
     assert "is not a folder" in refused(tidewell("push", str(tmp_path / "nowhere")))
+    needy = write(tmp_path / "needy")
+    (needy / "tidewell.toml").write_text('[env]\nKEY = "required"\n')
+    assert "the environment variable KEY is not set" in refused(tidewell("push", str(needy)))
     assert printed(tidewell("run", "notes:salute")) == "null\n"
 
     without = write(
