@@ -72,7 +72,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("command", "output"), blocks(), ids=lambda text: text.split("\n")[0][:60])
+@pytest.mark.parametrize(
+    ("command", "output"), blocks(), ids=[command.split("\n")[0] for command, _ in blocks()]
+)
 def test_a_command_says_what_the_page_says(folder: Path, command: str, output: str) -> None:
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     ran = subprocess.run(

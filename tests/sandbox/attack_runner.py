@@ -157,6 +157,8 @@ def main(names: list[str], traced: bool = False) -> None:
     assert sandbox.guest
     for name in names:
         for attack in read_attacks(FOLDER / name):
+            if traced and attack.allowed == ("compile",):
+                continue  # nothing of it runs
             ended, cpu_s = confined(attack, traced)
             row = {
                 "class": attack.attack_class,
