@@ -5,7 +5,7 @@ guest code can say; the kernel wall decides what its process can do.
 
     policy, costs                             both as data: what may be said, what it costs
     restricted, transformer, expressions,     from source text to guarded code
-      inline, inference, compiler
+      inline, inference, field_uses, compiler
     guest, guards, operators, methods,        what guarded code calls: the runtime of one worker
       builtins, lazy, sets, text, classes,
       shapes, faces, host, meter, faults
