@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zlib
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -116,18 +115,22 @@ async def made(data: Path, function: str, *, redact: bool = False) -> Made:
         return await encapsulate(source, calls(source, function)[-1], one_worker, redact=redact)
 
 
-async def test_capsule_replays_when_there_is_no_database(lived: Path, tmp_path: Path) -> None:
-    shutil.copytree(lived, tmp_path / "data")
-    packed = (await made(tmp_path / "data", "post:send")).capsule.pack()
-    shutil.rmtree(tmp_path / "data")
+@pytest.fixture(scope="module")
+def sent(lived: Path) -> Made:
+    """The capsule of a letter."""
+    return trio.run(made, lived, "post:send")
+
+
+async def test_capsule_replays_when_there_is_no_database(sent: Made) -> None:
+    packed = sent.capsule.pack()
     capsule = Capsule.unpack(packed)
     replayed = await replay_capsule(capsule, one_worker)
     assert (replayed.function, replayed.divergence) == ("post:send", None)
     assert len(packed) < 4_000
 
 
-async def test_capsule_holds_the_documents_that_were_read_and_no_others(lived: Path) -> None:
-    capsule = (await made(lived, "post:send")).capsule
+async def test_capsule_holds_the_documents_that_were_read_and_no_others(sent: Made) -> None:
+    capsule = sent.capsule
     [person] = [unpack(write.body) for write in capsule.read if write.body is not None]
     assert isinstance(person, dict)
     assert person["name"] == WORDS[0]
@@ -135,7 +138,7 @@ async def test_capsule_holds_the_documents_that_were_read_and_no_others(lived: P
     assert b"Ben Baker" not in plain
 
 
-async def test_key_of_the_deployment_never_goes_along(lived: Path) -> None:
+async def test_key_of_the_deployment_never_goes_along(lived: Path, sent: Made) -> None:
     """Cursors are sealed with it, and so are links to files: whoever has it can make some."""
     made_with_cursor = await made(lived, "post:read_two")
     assert made_with_cursor.is_resealed
@@ -144,11 +147,11 @@ async def test_key_of_the_deployment_never_goes_along(lived: Path) -> None:
     plain = zlib.decompress(made_with_cursor.capsule.pack()[len(MAGIC) :])
     assert key.encode() not in plain
     assert bytes.fromhex(key) not in plain
-    assert not (await made(lived, "post:send")).is_resealed
+    assert not sent.is_resealed
 
 
-async def test_redacted_capsule_has_no_words_of_people_and_replays(lived: Path) -> None:
-    whole, redacted = await made(lived, "post:send"), await made(lived, "post:send", redact=True)
+async def test_redacted_capsule_has_no_words_of_people_and_replays(lived: Path, sent: Made) -> None:
+    redacted = await made(lived, "post:send", redact=True)
     capsule = Capsule.unpack(redacted.capsule.pack())
     plain = zlib.decompress(redacted.capsule.pack()[len(MAGIC) :])
     for word in WORDS:
@@ -164,7 +167,7 @@ async def test_redacted_capsule_has_no_words_of_people_and_replays(lived: Path) 
     assert isinstance(args, dict)
     assert person["mail"] == args["mail"]
     assert person["state"] == "active"  # the code compares with it
-    assert capsule.record.steps == whole.capsule.record.steps
+    assert capsule.record.steps == sent.capsule.record.steps
 
 
 async def test_call_that_takes_its_words_apart_cannot_be_redacted_and_says_so(lived: Path) -> None:
