@@ -45,8 +45,8 @@ from engine.doorbells import SPREAD_ABOVE, Doorbells
 from engine.guest_outcomes import may_call_internal, pack_claims
 from engine.promise import Promise
 from engine.query_entries import OVERHEAD_BYTES, Ended, Entry, Lookup, QueryKey, QueryRun, Watcher
-from engine.read_registry import ReadRegistry
-from storage import Changes, OutOfRetention, Timestamp, WriteLog
+from engine.read_registry import ReadRegistry, overtaken
+from storage import Changes, Timestamp, WriteLog
 from tidewell.values import pack
 
 CACHE_BYTES_MAX: Final = 100 * 2**20  # function-semantics 14.1, Q10
@@ -296,7 +296,7 @@ class Queries:
         entry.computed_ts = outcome.ts
         entry.expires_at = self._clock.monotonic() + CLOCK_READ_EXPIRY_S if run.clock_read else None
         entry.size_bytes = len(outcome.value_json) + len(entry.key.args) + OVERHEAD_BYTES
-        entry.ended = self._overtaken(run)
+        entry.ended = overtaken(run, self._write_log, self._head())
         # A commit before the switch may have ended the outcome already.
         if switched_at is not None and (entry.ended is None or switched_at < entry.ended.ts):
             entry.ended = Ended("code", switched_at)
@@ -311,37 +311,6 @@ class Queries:
             # Its worker died before it could say what it had read, so no commit can end this outcome.
             entry.expires_at = self._clock.monotonic()
             self._alarms.set(trio.current_time() + LOST_RETRY_S, partial(self._end_in_time, entry, run))
-
-    def _overtaken(self, run: QueryRun) -> Ended | None:
-        """Return the end that the first durable commit after the snapshot made of the outcome, if any did."""
-        if run.reads is None:
-            return None
-        try:
-            reads = run.reads.union(run.fields.whole()) if run.fields else run.reads
-            conflict = self._write_log.find_conflict(reads, run.outcome.ts)
-            while conflict is not None and run.fields and not self._is_touched(run, conflict.ts):
-                conflict = self._write_log.find_conflict(reads, conflict.ts)
-        except OutOfRetention:
-            return Ended("commit", run.outcome.ts + 1)
-        # A commit that is accepted and not yet durable is announced when it is.
-        if conflict is None or conflict.ts > self._head():
-            return None
-        return Ended("commit", conflict.ts, (conflict.index_id, conflict.key))
-
-    def _is_touched(self, run: QueryRun, ts: Timestamp) -> bool:
-        """Whether the commit at `ts` changed more than fields that `run` did not look at."""
-        assert run.reads is not None
-        entry = self._write_log.entries_after(ts - 1)[0]
-        for key in entry.keys:
-            if run.reads.covers(*key):
-                return True
-            change = entry.in_place.get(key)
-            for fields, reads in run.fields:
-                if reads.covers(*key) and (
-                    change is None or change.growth > 0 or not fields.isdisjoint(change.fields)
-                ):
-                    return True
-        return False
 
     # ---- the ends of outcomes --------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Each committed key is looked up once, however many queries there are (S1). A query that
 looked at a few fields of a document is passed over by a commit which left the document in
-its place and changed other fields alone (S14).
+its place and changed other fields alone (S14). What was committed while a query ran is asked of
+the write log, by the same rules.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import attrs
 
 from engine.interval_index import IntervalIndex
-from engine.query_entries import Entry, QueryRun
-from storage import Changes, IndexKey, ReadSet
+from engine.query_entries import Ended, Entry, QueryRun
+from storage import Changes, IndexKey, OutOfRetention, ReadSet, Timestamp, WriteLog
 
 
 @attrs.define(eq=False)
@@ -68,3 +69,36 @@ class ReadRegistry:
                 if interest.entry not in touched and interest.is_touched(key, changes):
                     touched[interest.entry] = key
         return touched
+
+
+def overtaken(run: QueryRun, log: WriteLog, head: Timestamp) -> Ended | None:
+    """Return the end that the first durable commit after the snapshot of `run` made of its outcome."""
+    if run.reads is None:
+        return None
+    reads = run.reads.union(run.fields.whole()) if run.fields else run.reads
+    try:
+        conflict = log.find_conflict(reads, run.outcome.ts)
+        while conflict is not None and run.fields and not _is_touched(run, log, conflict.ts):
+            conflict = log.find_conflict(reads, conflict.ts)
+    except OutOfRetention:
+        return Ended("commit", run.outcome.ts + 1)
+    # A commit that is accepted and not yet durable is announced when it is.
+    if conflict is None or conflict.ts > head:
+        return None
+    return Ended("commit", conflict.ts, (conflict.index_id, conflict.key))
+
+
+def _is_touched(run: QueryRun, log: WriteLog, ts: Timestamp) -> bool:
+    """Whether the commit at `ts` changed more than fields that `run` did not look at."""
+    assert run.reads is not None
+    entry = log.entries_after(ts - 1)[0]
+    for key in entry.keys:
+        if run.reads.covers(*key):
+            return True
+        change = entry.in_place.get(key)
+        for fields, reads in run.fields:
+            if reads.covers(*key) and (
+                change is None or change.growth > 0 or not fields.isdisjoint(change.fields)
+            ):
+                return True
+    return False

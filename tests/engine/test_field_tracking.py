@@ -10,12 +10,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from engine.backend import Call
 from engine.queries import QueryWatch
 from engine.query_entries import QueryKey
+from sandbox.frames import FromWorker, Ran, Run
 from tidewell.values import pack
 
 from .deployed import Deployed, call, deployed
@@ -264,3 +266,19 @@ async def test_a_change_between_the_snapshot_and_the_end_of_a_run_is_judged_by_f
             await it.run("posts:edit", id=first, fields=fields)
             held.release.set()
         assert watch.is_current is stays
+
+
+async def test_a_worker_whose_fields_make_no_sense_is_condemned_and_its_query_lost(tmp_path: Path) -> None:
+    def tamper(frame: Run, reply: FromWorker) -> FromWorker:
+        if isinstance(reply, Ran) and frame.calls[0].path == "posts:titles":
+            reply.outcomes[0] = msgspec.structs.replace(
+                reply.outcomes[0], fields=b"\x91\x92\x91\xa1a\xc4\x00"
+            )
+        return reply
+
+    async with deployed(tmp_path, {"posts.py": TITLES}) as it:
+        it.traffic.tamper = tamper
+        outcome = await it.query("posts:titles")
+        assert outcome.failure is not None
+        assert outcome.failure.kind == "System"
+        assert it.traffic.condemned
