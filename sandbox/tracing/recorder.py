@@ -24,7 +24,6 @@ Invariants:
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -41,8 +40,6 @@ from sandbox.tracing.shape import (
     MORE,
     STOP_BYTES_MAX,
     STOPS_MAX,
-    TOUCH_BYTES_MAX,
-    TOUCHES_MAX,
     VARIABLES_MAX,
     Cost,
     Opened,
@@ -55,13 +52,9 @@ from sandbox.tracing.shape import (
     encode_row,
     join_rows,
 )
-from sandbox.tracing.touches import TouchKind, WatchedDatabase
+from sandbox.tracing.touches import WRITES, Touches, TouchKind, WatchedDatabase
 from sandbox.transaction import Database
-from tidewell.errors import InvalidId
-from tidewell.ids import decode_id
 
-_WRITES: Final = frozenset({"insert", "replace", "delete"})
-_READS: Final = frozenset({"read", "missing"})
 _ROW_BYTES: Final = 64  # what keeping a row costs beyond its bytes
 _FAULT_MAX: Final = 200
 
@@ -109,7 +102,6 @@ class Recorder:
         self._booked = 0  # steps, up to the last event
         self._breaks = frozenset(map(tuple, request.lines))
         self._documents = frozenset(request.documents)
-        self._names: dict[int, str] = {}
         self.total = 0
         self._before = self._after = 0
         self._cut = ""
@@ -118,10 +110,7 @@ class Recorder:
         self._opening: list[bytes] | None = None
         self._listed: list[bytes] = []
         self._stops: list[bytes] = []
-        self._touches: deque[bytes] = deque()
-        self._touch_bytes = 0
-        self._touches_before = 0
-        self._reads = self._writes = 0
+        self._touches = Touches(request.text_max)
 
     def watch(self, database: Database) -> Database:
         return WatchedDatabase(database, self)
@@ -257,7 +246,7 @@ class Recorder:
         """Keep nothing. A recorder that failed once would tell half of what happened."""
         self._fault = f"{type(error).__name__} in the recorder: {error}"[:_FAULT_MAX]
         self._opening, self._listed, self._stops = None, [], []
-        self._touches.clear()
+        self._touches.rows.clear()
 
     # ---- what is kept --------------------------------------------------------------
 
@@ -369,7 +358,7 @@ class Recorder:
     # ---- documents -----------------------------------------------------------------
 
     def named(self, table: str, number: int) -> None:
-        self._names[number] = table
+        self._touches.names[number] = table
 
     def touched(self, kind: TouchKind, table: str, document_id: str = "", document: object = None) -> None:
         if self._fault:
@@ -381,23 +370,12 @@ class Recorder:
 
     def _touched(self, kind: TouchKind, table: str, document_id: str, document: object) -> None:
         self._tell_resumed()
-        self._reads += kind in _READS
-        self._writes += kind in _WRITES
-        number = _table_number(document_id)
-        if table and number:
-            self._names[number] = table
-        name = table or self._names.get(number, "")
-        if kind in _WRITES and self._documents and not self._documents.isdisjoint((document_id, name)):
+        touches = self._touches
+        number, name = touches.count(kind, table, document_id)
+        if kind in WRITES and self._documents and not self._documents.isdisjoint((document_id, name)):
             self._found(self.total)
-        if self.total > self._last or self._cut:
-            return
-        text = "" if document is None else look(document, self._request.text_max)
-        row = encode_row(Touch(self.total, kind, number, name_of(name), name_of(document_id), text))
-        self._touches.append(row)
-        self._touch_bytes += len(row)
-        while len(self._touches) > TOUCHES_MAX or self._touch_bytes > TOUCH_BYTES_MAX:
-            self._touch_bytes -= len(self._touches.popleft())
-            self._touches_before += 1
+        if self.total <= self._last and not self._cut:
+            touches.keep(Touch(self.total, kind, number, name, document_id, touches.text(document)))
 
     # ---- the result ----------------------------------------------------------------
 
@@ -414,10 +392,10 @@ class Recorder:
                 "opening": join_rows(self._opening or []),
                 "routines": join_rows(self._listed),
                 "stops": join_rows(self._stops),
-                "touches": join_rows(list(self._touches)),
-                "touches_before": self._touches_before,
-                "reads": self._reads,
-                "writes": self._writes,
+                "touches": join_rows(list(self._touches.rows)),
+                "touches_before": self._touches.before,
+                "reads": self._touches.reads,
+                "writes": self._touches.writes,
                 "costs": self._costs(),
                 "found_before": self._before,
                 "found_after": self._after,
@@ -433,10 +411,3 @@ class Recorder:
                 total[1] += steps
         costs = [Cost(file, line, times, steps) for (file, line), (times, steps) in sums.items()]
         return sorted(costs, key=lambda cost: (-cost.steps, -cost.times, cost.file, cost.line))[:COSTS_MAX]
-
-
-def _table_number(document_id: str) -> int:
-    try:
-        return decode_id(document_id)[0] if document_id else 0
-    except InvalidId:
-        return 0

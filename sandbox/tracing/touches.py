@@ -1,4 +1,4 @@
-"""A database that tells a recorder what is read and written through it, and changes nothing.
+"""What a call does to documents: a database that tells of it and changes nothing, and the latest it told.
 
 It asks the database beneath nothing that the guest has not asked: a look at the name
 of a table would become part of the read set, and the run would no longer be the same.
@@ -6,13 +6,64 @@ of a table would become part of the read set, and the run would no longer be the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+import msgspec
+
+from sandbox.tracing.look import look, name_of
+from sandbox.tracing.shape import TOUCH_BYTES_MAX, TOUCHES_MAX, Touch, encode_row
 from sandbox.transaction import Database, Document, Packs, Usage
+from tidewell.errors import InvalidId
+from tidewell.ids import decode_id
 from tidewell.ranges import IndexRange
 
 TouchKind = Literal["read", "missing", "count", "insert", "replace", "delete", "undo"]
+
+
+WRITES: Final = frozenset({"insert", "replace", "delete"})
+_READS: Final = frozenset({"read", "missing"})
+
+
+class Touches:
+    """The latest touches, encoded, and how many there were in all."""
+
+    def __init__(self, text_max: int) -> None:
+        self._text_max = text_max
+        self._bytes = 0
+        self.names: dict[int, str] = {}  # of tables by number, as far as the call has said them
+        self.rows: deque[bytes] = deque()
+        self.before = 0  # rows that had to make room
+        self.reads = self.writes = 0
+
+    def count(self, kind: TouchKind, table: str, document_id: str) -> tuple[int, str]:
+        """Count a touch; return its table's number and name, as far as they are known."""
+        self.reads += kind in _READS
+        self.writes += kind in WRITES
+        number = _table_number(document_id)
+        if table and number:
+            self.names[number] = table
+        return number, table or self.names.get(number, "")
+
+    def text(self, document: object) -> str:
+        return "" if document is None else look(document, self._text_max)
+
+    def keep(self, touch: Touch) -> None:
+        short = msgspec.structs.replace(touch, name=name_of(touch.name), document=name_of(touch.document))
+        row = encode_row(short)
+        self.rows.append(row)
+        self._bytes += len(row)
+        while len(self.rows) > TOUCHES_MAX or self._bytes > TOUCH_BYTES_MAX:
+            self._bytes -= len(self.rows.popleft())
+            self.before += 1
+
+
+def _table_number(document_id: str) -> int:
+    try:
+        return decode_id(document_id)[0] if document_id else 0
+    except InvalidId:
+        return 0
 
 
 class Listener(Protocol):
