@@ -67,8 +67,8 @@ class HeldDeployment:
     async def act(self, call: Call) -> ActionOutcome:
         return await self.inner.act(call)
 
-    def watch(self, *args: Any) -> Any:
-        return self.inner.watch(*args)
+    def watch(self, *args: Any, **options: Any) -> Any:
+        return self.inner.watch(*args, **options)
 
     async def evaluate(self, *args: Any) -> list[QueryOutcome]:
         return await self.inner.evaluate(*args)
