@@ -84,6 +84,7 @@ class Attempts:
     _last_ns: int = attrs.field(default=0, init=False)
     _kept: int | None = attrs.field(default=None, init=False)  # rows in the store, once counted
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _one_at_a_time: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     dropped: int = attrs.field(default=0, init=False)
 
     def note(self, attempt: Attempt) -> None:
@@ -106,13 +107,17 @@ class Attempts:
             await trio.sleep(PAUSE_S)
 
     async def flush(self) -> None:
-        """Write what is collected now. A store that refuses loses it."""
-        rows, self._pending = self._pending, []
-        self._wake = trio.Event()
-        if not rows:
-            return
+        """Write what is collected by now, and see out a write under way. A store that refuses loses it."""
         # Shielded like a commit: it is one, and the store must not be closed under it.
         with trio.CancelScope(shield=True):
+            async with self._one_at_a_time:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        rows, self._pending = self._pending, []
+        if self._wake.is_set():  # one that is not has `run` waiting for it
+            self._wake = trio.Event()
+        if rows:
             try:
                 await self._run_blocking(self._write, rows)
             except CommitOutcomeUnknown:

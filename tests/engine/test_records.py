@@ -275,6 +275,9 @@ async def test_overtaken_attempts_are_kept_with_the_commit_in_their_way(it: Depl
 
 
 async def test_attempts_are_written_without_being_asked_for(it: Deployed) -> None:
+    await (
+        it.deployment.attempts.flush()
+    )  # with nothing to be written; what comes later is written all the same
     await it.mutate("counter:refuse")
     with trio.fail_after(60):
         while not list(read_attempts(it.deployment.store)):
