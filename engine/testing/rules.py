@@ -104,7 +104,7 @@ def step(
 def documents(table: str) -> Any:
     """Return a strategy of ids of documents that exist in `table` when the call is made.
 
-    While there is none, the call is not made.
+    The call waits until there is one.
     """
     from engine.testing.strategies import documents as strategy  # with Hypothesis, which only `fuzz` needs
 

@@ -173,11 +173,16 @@ class _Play:
         for prepare in rules.setups:
             prepare(server)
         waiting = list(range(len(self.calls)))
+        unready: list[int] = []  # need a document, and there is none yet
         while len(self.moves) < MOVES_MAX and (call := self._next(waiting)) is not None:
-            is_over = self._advance(server, call)
             waiting.remove(call)
-            if not is_over:
+            if not self._is_begun(server, call):
+                unready.append(call)
+                continue
+            if not self._advance(call):
                 waiting.insert(0, call)
+            waiting += unready
+            unready.clear()
             for check in rules.invariants:
                 problem = _problem(server, check)
                 if problem is not None:
@@ -195,16 +200,21 @@ class _Play:
                 return call
         return None
 
-    def _advance(self, server: BlockingTestServer, number: int) -> bool:
-        """Move a call on by one transaction; return whether it has ended."""
+    def _is_begun(self, server: BlockingTestServer, number: int) -> bool:
+        """Begin a call, unless it has begun; return False if it needs a document that is not there."""
+        if number in self._under_way:
+            return True
         call = self.calls[number]
-        if number not in self._under_way:
-            try:
-                args = resolve(call.args, server.id_of)
-            except LookupError:
-                return True  # it needs a document, and there is none
-            caller = server if call.user is None else server.as_user(call.user)
-            self._under_way[number] = caller.start(call.path, args)
+        try:
+            args = resolve(call.args, server.id_of)
+        except LookupError:
+            return False
+        caller = server if call.user is None else server.as_user(call.user)
+        self._under_way[number] = caller.start(call.path, args)
+        return True
+
+    def _advance(self, number: int) -> bool:
+        """Move a call on by one transaction; return whether it has ended."""
         running = self._under_way[number]
         if running.is_over:
             return True  # it asked for nothing

@@ -43,7 +43,7 @@ class Pick:
 
 
 def documents(table: str) -> Strategy:
-    """Return ids of documents that exist in `table` when the call is made; without any, it is not made."""
+    """Return ids of documents that exist in `table` when the call is made; it waits until there is one."""
     return st.builds(Pick, st.just(table), st.integers(0, PICKS - 1))
 
 

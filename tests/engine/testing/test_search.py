@@ -155,6 +155,22 @@ def test_without_steps_every_public_mutation_and_action_may_happen_with_argument
     assert len(session.broken.schedule.moves) <= 2
 
 
+def test_a_call_that_needs_a_document_waits_until_there_is_one() -> None:
+    def nothing_grows(db: Any) -> bool:
+        return db.query("grown").first() is None
+
+    rules = Rules(
+        [nothing_grows],
+        [
+            step("counters:grow_logged", {"id": documents("counters")}),
+            step("counters:make", {"start": 0}),
+        ],
+    )
+    session = Search.prepare(COUNTERS, rules).run(seed=1)
+    assert session.broken is not None
+    assert [move.path for move in session.broken.schedule.moves] == ["counters:make", "counters:grow_logged"]
+
+
 def test_calls_are_made_by_the_people_who_may_make_them() -> None:
     def ada_stocks_nothing(db: Any) -> None:
         assert all(item["by"] != "ada" for item in db.query("items"))
