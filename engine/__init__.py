@@ -37,10 +37,11 @@ A map, from what decides to what a person touches:
     history, moments, showing                 the log of a data folder, as people read it
     provenance, rerun                         where a value came from; recorded calls, run again
     fork, suffix                              a deployment as it was, or would be without a call
+    replay/                                   recorded calls, run again and compared; capsules; what-if
     debugging/                                one recorded call, run again line by line
     log_commands, conflict_commands,          commands on it
       why_commands, fork_commands,
-      debug_commands
+      replay_commands, debug_commands
     dev, serve, hosting, report, run          serving an app, while it is written and for good; calling it
     codegen, codegen_files, codegen_types     types for front ends
     testing/                                  the engine in the process of a test, in virtual time
