@@ -227,7 +227,7 @@ def _plain_of(value: object) -> dict[Any, Any] | tuple[Any, ...] | None:
     """
     if isinstance(value, HostObject):
         stands_for = getattr(type(value), "_value_", None)
-        return None if stands_for is None else stands_for(value)  # type: ignore[no-any-return]  # as it says
+        return None if stands_for is None else stands_for(value)
     if not is_guest_instance(value) or not hasattr(type(value), "_dataclass_"):
         return None
     held = value.__dict__
