@@ -168,8 +168,8 @@ class FakeBackend:
         transaction = Transaction(self, self.head_ts, call.identity)
         value, failure = self._run("mutation", call, transaction)
         ts = self.head_ts
-        if failure is None and transaction.writes:
-            ts = self.commit(transaction.writes)
+        if failure is None and (transaction.writes or idempotency is not None):
+            ts = self.commit(transaction.writes)  # of the record alone, where nothing else was written
         outcome = MutationOutcome(ts, value, wire_json(value), tuple(transaction.logs), failure)
         if failure is None and idempotency is not None:
             self.recorded[idempotency] = outcome
