@@ -117,9 +117,7 @@ def run(
     what = Run(url, path, _object(args, "ARGS-JSON"), key, acting_as, watch)
     if as_of is not None or explains:
         if watch:
-            raise click.ClickException(
-                "--watch follows changes; --as-of and --explain are about one run"
-            )
+            raise click.ClickException("--watch follows changes; --as-of and --explain are about one run")
         try:
             _ask(Admin(url, key, acting_as), what, as_of)
         except (AppError, FunctionError, AdminFailed) as error:
