@@ -43,6 +43,7 @@ from sandbox.frames import (
     Ran,
     Refused,
     Run,
+    SourceError,
 )
 from sandbox.guest import GuestRuntime
 from sandbox.loader import App, LoadError, Modules, compile_app, with_analysis
@@ -107,6 +108,10 @@ class Executor:
                 app = with_analysis(app, frame.analysis)
         except LoadError as error:
             return LoadFailed(code=frame.code, errors=error.errors)
+        except RecursionError:
+            message = "the schema or the annotations of functions are nested too deeply"
+            deep = SourceError(path="", line=0, column=0, message=message)
+            return LoadFailed(code=frame.code, errors=[deep])
         finally:
             self._end()
         self._code, self._app = frame.code, app
@@ -291,16 +296,16 @@ class Executor:
         """`AppError` shows its data: as it is when that is text, else as JSON (sync-protocol 10.2)."""
         try:
             data = take_in(getattr(error, "data", None), "data", self._runtime.meter.charge)
-        except (Terminated, InvalidValue) as problem:
+        except (Terminated, InvalidValue, LimitExceeded) as problem:
             return self._failure_of_data(problem, described, production)
         text = data if type(data) is str else canonical_text(data)
         shown = attrs.evolve(described, message=text[:MESSAGE_MAX])
         return _Failure("app_error", "AppError", shown.text(source=not production), pack(data))
 
     def _failure_of_data(
-        self, problem: Terminated | InvalidValue, described: GuestError, production: bool
+        self, problem: Terminated | InvalidValue | LimitExceeded, described: GuestError, production: bool
     ) -> _Failure:
-        """The data of an `AppError` is no value, or walking it took the rest of the budget."""
+        """The data of an `AppError` is no value or too large, or walking it took the rest of the budget."""
         told = describe(problem, {}, self._runtime.texts)
         shown = attrs.evolve(described, kind=told.kind, message=told.message)
         kind: OutcomeKind = problem.kind if isinstance(problem, Terminated) else "function"

@@ -7,10 +7,11 @@ handler of his catches it, and the meter raises it again on every further pull.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
+MESSAGE_MAX: Final = 2_000
 TerminationKind = Literal["fuel", "depth", "memory"]
 
 
@@ -29,6 +30,9 @@ class CompileError(Exception):
     filename: str
     line: int
     column: int
+
+    def __attrs_post_init__(self) -> None:
+        self.message = self.message[:MESSAGE_MAX]  # names may be as long as the file
 
     def __str__(self) -> str:
         return f"{self.filename}:{self.line}: {self.message}"

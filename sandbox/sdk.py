@@ -8,7 +8,7 @@ annotation is translated by `meaning`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 import tidewell
@@ -24,6 +24,9 @@ from tidewell.validators import InvalidValidator, ObjectValidator, Validator
 from tidewell.values import MISSING, OBJECT_ENTRIES_MAX, Int64
 
 EXCEPTIONS: Final = (AppError, FunctionError)  # the host's exceptions that a guest may name and derive from
+
+VALIDATOR_PARTS_MAX: Final = 10_000
+VALIDATOR_DEPTH_MAX: Final = 64  # as deep as values may be
 
 
 def meaning(value: Any) -> Any:
@@ -45,12 +48,23 @@ def meaning(value: Any) -> Any:
 
 
 class GuestValidator(HostObject):
-    """A validator in a guest's hands. It cannot be run from there."""
+    """A validator in a guest's hands. It cannot be run from there.
 
-    __slots__ = ("_validator",)
+    Args:
+      parts: what it was made of. Parts may be shared, so that few lines make a validator of
+        endless size; what is counted is the size it has when it is written out.
+    """
 
-    def __init__(self, validator: Validator) -> None:
+    __slots__ = ("_depth", "_size", "_validator")
+
+    def __init__(self, validator: Validator, parts: Sequence[GuestValidator] = ()) -> None:
         self._validator = validator
+        self._size: int = 1 + sum(part._size for part in parts)
+        self._depth: int = 1 + max((part._depth for part in parts), default=0)
+        if self._size > VALIDATOR_PARTS_MAX or self._depth > VALIDATOR_DEPTH_MAX:
+            raise InvalidValidator(
+                f"a validator of more than {VALIDATOR_PARTS_MAX} parts, or deeper than {VALIDATOR_DEPTH_MAX}"
+            )
 
 
 class GuestObjectValidator(GuestValidator):
@@ -62,20 +76,30 @@ class GuestObjectValidator(GuestValidator):
         return self._validator
 
     def pick(self, *names: Any) -> GuestValidator:
-        return _shown(self._object().pick(*names))
+        return _shown(self._object().pick(*names), [self])
 
     def omit(self, *names: Any) -> GuestValidator:
-        return _shown(self._object().omit(*names))
+        return _shown(self._object().omit(*names), [self])
 
     def extend(self, fields: Any) -> GuestValidator:
-        return _shown(self._object().extend(meaning(fields)))
+        return _shown(self._object().extend(meaning(fields)), [self, *_parts_of(fields)])
 
     def partial(self) -> GuestValidator:
-        return _shown(self._object().partial())
+        return _shown(self._object().partial(), [self])
 
 
-def _shown(validator: Validator) -> GuestValidator:
-    return (GuestObjectValidator if isinstance(validator, ObjectValidator) else GuestValidator)(validator)
+def _shown(validator: Validator, parts: Sequence[GuestValidator] = ()) -> GuestValidator:
+    kind = GuestObjectValidator if isinstance(validator, ObjectValidator) else GuestValidator
+    return kind(validator, parts)
+
+
+def _parts_of(value: Any) -> list[GuestValidator]:
+    """Return the validators in an argument, after `meaning` has found it to be one."""
+    if isinstance(value, GuestValidator):
+        return [value]
+    if type(value) is dict:
+        return [part for item in value.values() for part in _parts_of(item)]
+    return []
 
 
 class Builder(HostObject):
@@ -87,7 +111,8 @@ class Builder(HostObject):
         self._build = build
 
     def __call__(self, *arguments: Any) -> GuestValidator:
-        return _shown(self._build(*map(meaning, arguments)))
+        built = self._build(*map(meaning, arguments))
+        return _shown(built, [part for argument in arguments for part in _parts_of(argument)])
 
 
 class LiteralBuilder(HostObject):
@@ -243,20 +268,22 @@ def path_named(function: Any) -> str:
 
 
 class GuestTable(HostObject):
-    __slots__ = ("_table",)
+    __slots__ = ("_parts", "_table")
     _exposed_ = frozenset({"index", "search_index"})
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, parts: Sequence[GuestValidator]) -> None:
         self._table = table
+        self._parts = parts
 
     def index(self, name: Any, *fields: Any, unique: Any = False, staged: Any = False) -> GuestTable:
-        return GuestTable(self._table.index(name, *fields, unique=unique, staged=staged))
+        return GuestTable(self._table.index(name, *fields, unique=unique, staged=staged), self._parts)
 
     def search_index(self, name: Any, *, search_field: Any, filter_fields: Any = ()) -> GuestTable:
         if type(filter_fields) not in (list, tuple):
             raise InvalidValidator("filter_fields is a list of field paths")
         return GuestTable(
-            self._table.search_index(name, search_field=search_field, filter_fields=filter_fields)
+            self._table.search_index(name, search_field=search_field, filter_fields=filter_fields),
+            self._parts,
         )
 
 
@@ -265,19 +292,21 @@ class TableMaker(HostObject):
 
     def __call__(self, document: Any = None, /, **fields: Any) -> GuestTable:
         return GuestTable(
-            table(meaning(document), **{name: meaning(field) for name, field in fields.items()})
+            table(meaning(document), **{name: meaning(field) for name, field in fields.items()}),
+            [*_parts_of(document), *_parts_of(fields)],
         )
 
 
 class GuestSchema(HostObject):
-    __slots__ = ("_schema",)
+    __slots__ = ("_parts", "_schema")
     _exposed_ = frozenset({"doc", "id"})
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, parts: Mapping[str, Sequence[GuestValidator]]) -> None:
         self._schema = schema
+        self._parts = parts
 
     def doc(self, name: Any) -> GuestValidator:
-        return _shown(self._schema.doc(name))
+        return _shown(self._schema.doc(name), self._parts[name])
 
     def id(self, name: Any) -> GuestValidator:
         return _shown(self._schema.id(name))
@@ -291,7 +320,8 @@ class SchemaMaker(HostObject):
             raise InvalidValidator("Schema() takes tables by name, or one dict of them")
         merged = {**(tables or {}), **named}
         opened = {name: _table_of(name, entry) for name, entry in merged.items()}
-        return GuestSchema(Schema(opened, schema_validation=schema_validation))
+        parts = {name: entry._parts for name, entry in merged.items()}
+        return GuestSchema(Schema(opened, schema_validation=schema_validation), parts)
 
 
 def _table_of(name: Any, entry: Any) -> Table:

@@ -20,6 +20,8 @@ from sandbox.text import Texts, scrub
 FRAMES_MAX: Final = 50
 REPEATS_MAX: Final = 3  # equal frames shown of a recursion
 MESSAGE_MAX: Final = 10_000
+NAME_MAX: Final = 500  # of a class, a function, a source line: fifty frames fit into the frame of a reply
+PLAIN_MAX: Final = 20  # arguments shown of an error that has no text of its own
 _NAMES: Final = {"AppError": "ConvexError"}
 
 
@@ -76,7 +78,8 @@ def describe(error: BaseException, sources: Mapping[str, str], texts: Texts | No
             message = texts.exception(error) if texts is not None else _plain(error)
         except (Terminated, Exception):
             message = _plain(error)
-    return GuestError(kind, scrub(message)[:MESSAGE_MAX], _frames(error.__traceback__, sources))
+    message = scrub(message)[:MESSAGE_MAX].encode(errors="replace").decode()  # half letters cannot be sent
+    return GuestError(kind[:NAME_MAX], message, _frames(error.__traceback__, sources))
 
 
 def _kind(error: BaseException) -> str:
@@ -89,7 +92,8 @@ def _kind(error: BaseException) -> str:
 
 
 def _plain(error: BaseException) -> str:
-    return ", ".join(arg if type(arg) is str else type(arg).__name__ for arg in arguments_of(error))
+    shown = arguments_of(error)[:PLAIN_MAX]
+    return ", ".join(arg[:MESSAGE_MAX] if type(arg) is str else type(arg).__name__ for arg in shown)
 
 
 def _frames(traceback: TracebackType | None, sources: Mapping[str, str]) -> tuple[Frame, ...]:
@@ -100,8 +104,8 @@ def _frames(traceback: TracebackType | None, sources: Mapping[str, str]) -> tupl
             filename = code.co_filename.removeprefix(FILENAME_PREFIX)
             line = traceback.tb_lineno
             lines = sources.get(filename, "").splitlines()
-            text = lines[line - 1].strip() if 0 < line <= len(lines) else ""
-            found.append(Frame(filename, line, _function(code.co_name), text))
+            text = lines[line - 1].strip()[:NAME_MAX] if 0 < line <= len(lines) else ""
+            found.append(Frame(filename, line, _function(code.co_name)[:NAME_MAX], text))
         traceback = traceback.tb_next
     if len(found) > FRAMES_MAX:
         half = FRAMES_MAX // 2
