@@ -26,11 +26,12 @@ from engine.testing.blocking import (
     BlockingTestServer,
     BlockingTestSubscription,
 )
+from engine.testing.caller import Caller
 from engine.testing.faults import Faults
 from engine.testing.fixture import server_fixture
 from engine.testing.loop import NotVirtual, run
 from engine.testing.rules import Rules, documents, invariant, setup, step
-from engine.testing.server import Caller, Line, TestServer
+from engine.testing.server import Line, TestServer
 from engine.testing.stepping import CallEnded, Running, Transaction
 from engine.testing.subscription import TestSubscription
 from sandbox.database import DatabaseReader as Reader

@@ -14,8 +14,9 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
+from engine.testing.caller import Caller
 from engine.testing.faults import NO_FAULTS, Faults
-from engine.testing.server import NO_VARIABLES, App, Caller, Line, TestServer
+from engine.testing.server import NO_VARIABLES, App, Line, TestServer
 from engine.testing.stepping import Running, Transaction
 from engine.testing.subscription import WITHIN_S, TestSubscription
 from engine.testing.turns import Turns

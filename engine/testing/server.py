@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -23,19 +23,12 @@ import attrs
 import trio
 
 from engine.app_folder import read_app_folder
-from engine.backend import (
-    ABSENT,
-    ANONYMOUS,
-    ActionOutcome,
-    Call,
-    Identity,
-    MutationOutcome,
-    QueryOutcome,
-)
+from engine.backend import ANONYMOUS, Call, Identity, QueryOutcome
 from engine.clock import Clock
 from engine.deployment import Deployment, Seams, open_deployment
 from engine.guest_outcomes import GuestOutcome
 from engine.runner import Lost
+from engine.testing.caller import Caller, path_named, value_of
 from engine.testing.chance import SimulatedChance, stream
 from engine.testing.clock import SimulatedClock
 from engine.testing.compiled import ThriftyHandler
@@ -52,8 +45,6 @@ from sandbox.database import DatabaseReader
 from sandbox.frames import Module
 from sandbox.pool import Pool
 from storage import Store
-from tidewell.errors import AppError, FunctionError
-from tidewell.refs import path_of
 from tidewell.values import Value, normalize
 
 T = TypeVar("T")
@@ -73,72 +64,6 @@ class Line:
 
     path: str
     text: str
-
-
-@attrs.define(eq=False)
-class Caller:
-    """Calls functions as one person. `TestServer` itself is one: nobody in particular."""
-
-    _server: TestServer
-    _identity: Identity
-
-    async def query(self, function: object, args: Mapping[str, Any] | None = None) -> Value:
-        """Run a query and return its result. Raises `AppError` and `FunctionError`, as clients do."""
-        call = self._call(function, args)
-        return _value(call, await self._server._bounded(call, self._server.deployment.query(call)))
-
-    async def mutation(self, function: object, args: Mapping[str, Any] | None = None) -> Value:
-        """Run a mutation to its durable commit and return its result. Raises what `query` raises."""
-        call = self._call(function, args)
-        return _value(call, await self._server._bounded(call, self._server.deployment.mutate(call)))
-
-    async def action(self, function: object, args: Mapping[str, Any] | None = None) -> Value:
-        """Run an action and return its result. Raises what `query` raises."""
-        call = self._call(function, args)
-        return _value(call, await self._server._bounded(call, self._server.deployment.act(call)))
-
-    async def start(self, function: object, args: Mapping[str, Any] | None = None) -> Running:
-        """Begin any call and stop before its first transaction; `step` and `finish` move it on."""
-        return await self._server._start(self._call(function, args))
-
-    @asynccontextmanager
-    async def subscribe(
-        self, function: object, args: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[TestSubscription]:
-        """Watch a query: `anext` gives its result, and each one after a change."""
-        subscription = self.watch(function, args)
-        try:
-            yield subscription
-        finally:
-            self._server._end_watch(subscription)
-
-    def watch(self, function: object, args: Mapping[str, Any] | None = None) -> TestSubscription:
-        """`subscribe` for the rest of the server's life."""
-        call = self._call(function, args)
-        return self._server._watch(call, lambda outcome: _value(call, outcome))
-
-    def _call(self, function: object, args: Mapping[str, Any] | None) -> Call:
-        path = _path(function)
-        packed: Any = normalize(dict(args or {}), "args")
-        return Call(path, packed, self._identity, self._server._next_request_id(), "socket")
-
-
-def _path(function: object) -> str:
-    path = path_of(function)
-    if path is None:
-        raise ValueError(f"{function!r} is no path of a function, as 'posts:list' is")
-    return path
-
-
-def _value(call: Call, outcome: QueryOutcome | MutationOutcome | ActionOutcome) -> Value:
-    failure = outcome.failure
-    if failure is None:
-        return outcome.value
-    if failure.data is ABSENT:
-        raise FunctionError(call.path, failure.message.rstrip("\n"))
-    error = AppError(failure.data)
-    error.add_note(f"{call.path}: {failure.message}")
-    raise error
 
 
 class TestServer(Caller):
@@ -355,7 +280,7 @@ class TestServer(Caller):
 
     def lose_worker(self, function: object, times: int = 1) -> None:
         """Let the next worker that is to run `function` die of it."""
-        self._fate.order_deaths(_path(function), times)
+        self._fate.order_deaths(path_named(function), times)
 
     def refuse_commits(self, times: int = 1) -> None:
         """Let the next commit find the disk full; every mutation in it fails as transient."""
@@ -398,10 +323,10 @@ class TestServer(Caller):
 
         async def run() -> Value:
             if kind == "mutation":
-                return _value(call, await deployment.mutate(call))
+                return value_of(call, await deployment.mutate(call))
             if kind == "action":
-                return _value(call, await deployment.act(call))
-            return _value(call, await deployment.query(call))
+                return value_of(call, await deployment.act(call))
+            return value_of(call, await deployment.query(call))
 
         async def run_in_one() -> Value:
             return await running.run_in_one(kind or "query", run)
