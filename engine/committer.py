@@ -317,7 +317,8 @@ class Committer:
             self._accepted.clear()
             self._layers.clear()
             for accepted in cut_off:
-                accepted.durable.fail(_cut_off())
+                if not accepted.durable.is_settled:
+                    accepted.durable.fail(_cut_off())
 
     def close(self) -> None:
         """Let `run` end once everything accepted is durable."""
@@ -338,14 +339,17 @@ class Committer:
         self.syncs += 1
         self.commits += len(group)
         del self._layers[: len(group)]
-        for accepted in group:
-            self._accepted.popleft()
-            self.head_ts = accepted.ts
-            if accepted.proposal.on_head is not None:
-                accepted.proposal.on_head(accepted.ts)
-            self._announce(accepted.ts, accepted.changes)
-        for accepted in group:
-            accepted.durable.keep(accepted.ts)
+        try:
+            for accepted in group:
+                self._accepted.popleft()
+                self.head_ts = accepted.ts
+                if accepted.proposal.on_head is not None:
+                    accepted.proposal.on_head(accepted.ts)
+                self._announce(accepted.ts, accepted.changes)
+        finally:
+            # All of them are durable, also when something that was told of one fell over.
+            for accepted in group:
+                accepted.durable.keep(accepted.ts)
         self._trim()
 
     def _trim(self) -> None:

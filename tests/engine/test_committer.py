@@ -103,6 +103,16 @@ async def test_unknown_outcome_ends_the_engine_and_is_called_unknown(setting: Se
     assert setting.announced == []
 
 
+async def test_a_group_is_durable_whatever_is_made_of_the_news(setting: Setting) -> None:
+    def fall_over(ts: int) -> None:
+        raise ZeroDivisionError
+
+    first = setting.committer.accept(attrs.evolve(setting.proposal(), on_head=fall_over))
+    with pytest.raises(ZeroDivisionError):
+        await setting.committer.run()
+    assert await first.durable.wait() == first.ts == setting.store.head_ts
+
+
 async def test_nobody_waits_for_a_committer_that_was_cut_off(setting: Setting) -> None:
     """A push waits shielded for its commit; a crash of the engine left it waiting for ever."""
     async with trio.open_nursery() as nursery:
