@@ -292,7 +292,7 @@ class CacheMachine(RuleBasedStateMachine):
         await self.tasks.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("forgotten", ["_overtaken", "_end"])
+@pytest.mark.parametrize("forgotten", ["engine.queries.overtaken", "engine.queries.Queries._end"])
 def test_a_cache_that_forgets_something_is_found(monkeypatch: pytest.MonkeyPatch, forgotten: str) -> None:
     """Commits between snapshot and outcome, and the ends of outcomes: what would pass unnoticed."""
     monkeypatch.setattr(Queries, forgotten, lambda *_, **__: None)
