@@ -30,6 +30,7 @@ would be a hole; and each access would cost what the interpreter now does for fr
 from __future__ import annotations
 
 import ast
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -117,6 +118,19 @@ class _Function:
                 self._loads.setdefault(parent.target.id, []).append(parent.target)
             elif isinstance(parent, (ast.Global, ast.Nonlocal, ast.ClassDef)):
                 self._is_clear = False
+        # Of the statements of the body, by their place in it: found once, since every load asks.
+        self._places: dict[ast.AST, int] = {statement: i for i, statement in enumerate(root.body)}
+        self._stores: dict[str, list[int]] = {}  # where a name is bound
+        self._pages_replaced: dict[str, list[int]] = {}  # where `name["page"] = ...` stands
+        for i, statement in enumerate(root.body):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                    self._stores.setdefault(node.id, []).append(i)
+            match statement:
+                case ast.Assign(
+                    targets=[ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value="page"))]
+                ):
+                    self._pages_replaced.setdefault(name, []).append(i)
 
     def mark(self) -> None:
         if not self._is_clear:
@@ -244,7 +258,7 @@ class _Function:
                 if key != "page" or isinstance(parent.ctx, ast.Store):
                     return _NOTHING  # a new page in its place, which does not touch the old one
                 return self._of_list(parent) if isinstance(parent.ctx, ast.Load) else None
-            case ast.Dict() if None in parent.keys:
+            case ast.Dict() if None in parent.keys and node in parent.values:
                 place = parent.values.index(node)
                 later = [key.value for key in parent.keys[place + 1 :] if isinstance(key, ast.Constant)]
                 return _NOTHING if parent.keys[place] is None and "page" in later else None
@@ -254,25 +268,16 @@ class _Function:
 
     def _is_replaced_before(self, load: ast.Name) -> bool:
         """Whether `name["page"] = ...` stands between the only binding of the name and this load of it."""
-        name, body = load.id, self._root.body
-        stores = [
-            i
-            for i, statement in enumerate(body)
-            for node in ast.walk(statement)
-            if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
-        ]
         statement: ast.AST = load
         while self._parents[statement] is not self._root:
             statement = self._parents[statement]
-        if len(stores) != 1 or statement not in body:
+        place = self._places.get(statement)
+        stores = self._stores.get(load.id, ())
+        if place is None or len(stores) != 1:
             return False
-        for earlier in body[stores[0] + 1 : body.index(statement)]:
-            match earlier:
-                case ast.Assign(
-                    targets=[ast.Subscript(value=ast.Name(id=target), slice=ast.Constant(value="page"))]
-                ) if target == name:
-                    return True
-        return False
+        replaced = self._pages_replaced.get(load.id, [])
+        after = bisect_right(replaced, stores[0])
+        return after < len(replaced) and replaced[after] < place
 
     def _of_anything(self, node: ast.expr, parent: ast.AST, flow: Flow) -> Fields:
         """What all flows have in common."""

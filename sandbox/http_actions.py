@@ -35,6 +35,7 @@ PIECE_BYTES: Final = 2**20  # of a long body; a result could not hold one of `BO
 HEADERS_MAX: Final = 256
 HEADER_BYTES_MAX: Final = 32 * 1024
 FIELDS_MAX: Final = 10_000
+FORM_BYTES_MAX: Final = 2**20  # decoding takes some 80 bytes for each escape
 PAIRS_PER_STEP: Final = 8  # made, or compared with a name
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -176,6 +177,8 @@ class GuestRequest(HostObject):
         if kind != "application/x-www-form-urlencoded":
             raise ValueError(f"form() reads application/x-www-form-urlencoded, found {kind or 'no type'}")
         text = self.text()
+        if len(text) > FORM_BYTES_MAX:
+            raise ValueError(f"form() reads at most {FORM_BYTES_MAX} characters, found {len(text)}")
         self._runtime.meter.charge(len(text) // 8)
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX)
         return Values(pairs, self._runtime.meter.charge)

@@ -209,10 +209,11 @@ class Counter(DictLike):
         return pairs if n is None else pairs[: integer(n, "n", low=0)]
 
     def elements(self) -> Any:
-        rows = [[key] * min(max(integer(count), 0), policy.ITEMS_MAX) for key, count in self._items.items()]
-        if sum(map(len, rows)) > policy.ITEMS_MAX:
+        counts = [max(integer(count), 0) for count in self._items.values()]
+        if sum(counts) > policy.ITEMS_MAX:
             raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
-        self._runtime.meter.charge(sum(map(len, rows)) // costs.COPY_ITEMS)
+        self._runtime.meter.charge(sum(counts) // costs.COPY_ITEMS)
+        rows = [[key] * count for key, count in zip(self._items, counts, strict=True)]
         return self._runtime.lazies.chain(*rows)
 
     def _combine(self, other: Any, pick: Any) -> Any:

@@ -112,6 +112,8 @@ def test_form_is_read(server: Server) -> None:
     assert ask(server, "POST", "/form", "name=a+b&tag=%31&tag=2", Content_Type=kind).text == "a b, 1, 2"
     answer = ask(server, "POST", "/form", "{}", Content_Type="application/json")
     assert "form() reads application/x-www-form-urlencoded, found application/json" in answer.text
+    answer = ask(server, "POST", "/form", "name=" + "%41" * 400_000, Content_Type=kind)
+    assert "form() reads at most 1048576 characters, found 1200005" in answer.text
 
 
 def test_pieces_of_a_stream_leave_while_the_rest_is_made(server: Server) -> None:

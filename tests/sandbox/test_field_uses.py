@@ -114,6 +114,12 @@ def test_a_source_of_any_shape_is_read_in_bounded_time() -> None:
     assert marks(f'r0 = q.first()\n{aliases}\nreturn r2000["a"]') == []
     many = "\n".join('row = q.first()\nrow["a"]' for _ in range(2_000))
     assert len(marks(many)) < 2_000
+    marks("page = q.paginate(o)\n" + "not page\n" * 5_000)
+
+
+def test_a_page_may_stand_where_only_its_error_is_seen() -> None:
+    """The key of a display; the compiler once told the address of a node of its own instead."""
+    assert marks("page = q.paginate(o)\nreturn {page: 1, **{}}") == []
 
 
 def test_marked_places_compile_to_a_call_that_says_so() -> None:
