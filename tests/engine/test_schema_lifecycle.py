@@ -179,7 +179,12 @@ async def test_a_staged_index_goes_on_being_filled_after_a_restart(tmp_path: Pat
         await it.push(app(STAGED, "2"))
         await held.arrivals()
     async with deployed(tmp_path) as it:
-        while any(not index.is_ready for index in it.deployment.store.catalog().tables["notes"].indexes):
+        store = it.deployment.store
+        # The store knows of a commit a moment before the engine has told of it, and queries are told of it.
+        while (
+            any(not index.is_ready for index in store.catalog().tables["notes"].indexes)
+            or it.deployment.head_ts < store.head_ts
+        ):
             await trio.testing.wait_all_tasks_blocked()
         assert await it.value("notes:by_n") == [1_499, 1_498]
 
