@@ -188,7 +188,7 @@ class Committer:
     _accepted: deque[Accepted] = attrs.field(factory=deque, init=False)  # not yet durable, oldest first
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
-    _is_over: bool = attrs.field(default=False, init=False)  # nobody writes any more
+    is_over: bool = attrs.field(default=False, init=False)  # nobody writes any more
     _newest: Timestamp = attrs.field(default=0, init=False)
     _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
     _losses: int = attrs.field(default=0, init=False)  # groups refused
@@ -281,7 +281,7 @@ class Committer:
             self._logged.append((ts, entry.size_bytes))
             self._logged_bytes += entry.size_bytes
         self._newest = ts
-        if self._is_over:
+        if self.is_over:
             accepted.durable.fail(_cut_off())
             return accepted
         self._accepted.append(accepted)
@@ -312,7 +312,7 @@ class Committer:
                 await self._write(group)
         finally:
             # Cut off, or the outcome of a group is unknown. Nobody writes any more, and some wait shielded.
-            self._is_over = True
+            self.is_over = True
             cut_off = list(self._accepted)
             self._accepted.clear()
             self._layers.clear()

@@ -93,6 +93,8 @@ class Mutations:
 
     async def mutate(self, call: Call, idempotency: tuple[str, int] | None) -> MutationOutcome:
         """Run a mutation until it has an outcome. Being cancelled here cancels only the waiting."""
+        if self._committer.is_over:
+            raise _shutting_down()  # what is in the store may be ahead of everything that was announced
         if idempotency is not None:
             known = self._idempotency.find(idempotency)
             if known is not None:
