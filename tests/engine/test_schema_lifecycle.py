@@ -180,11 +180,13 @@ async def test_a_staged_index_goes_on_being_filled_after_a_restart(tmp_path: Pat
         await held.arrivals()
     async with deployed(tmp_path) as it:
         store = it.deployment.store
-        # The store knows of a commit a moment before the engine has told of it, and queries are told of it.
-        while (
-            any(not index.is_ready for index in store.catalog().tables["notes"].indexes)
-            or it.deployment.head_ts < store.head_ts
-        ):
+
+        def is_filled() -> bool:
+            # The store knows of a commit a moment before the engine does, and queries are as of the engine's head.
+            with store.snapshot(it.deployment.head_ts) as snapshot:
+                return all(index.is_ready for index in snapshot.catalog.tables["notes"].indexes)
+
+        while not is_filled():
             await trio.testing.wait_all_tasks_blocked()
         assert await it.value("notes:by_n") == [1_499, 1_498]
 
