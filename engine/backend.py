@@ -168,6 +168,9 @@ class Backend(Protocol):
         success nothing runs, and the recorded outcome is returned with its own `ts`.
         """
 
+    def newest_success(self, session_id: str) -> tuple[int, int] | None:
+        """The newest request of a session with a recorded success: its id and its `ts`."""
+
     async def act(self, call: Call) -> ActionOutcome:
         """Run an action."""
 

@@ -360,7 +360,7 @@ class Connection:
             self._session.close(1000, "ClientSilent", "nothing was heard for too long")
             self._carry_out()
         elif self._heartbeat.is_ping_due(now):
-            self._session.ping()
+            self._session.ping(self._clock.now_ns())
             self._carry_out()
         if self._heartbeat.is_probe_due(now):
             self._heartbeat.last_probe = now

@@ -122,6 +122,9 @@ class Deployment:
     async def mutate(self, call: Call, *, idempotency: tuple[str, int] | None = None) -> MutationOutcome:
         return await self.mutations.mutate(call, idempotency)
 
+    def newest_success(self, session_id: str) -> tuple[int, Timestamp] | None:
+        return self.mutations.newest_success(session_id)
+
     async def act(self, call: Call) -> ActionOutcome:
         return await self._actions.act(call)
 

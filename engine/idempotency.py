@@ -66,6 +66,15 @@ class Idempotency:
         settled.keep(MutationOutcome(row.ts, value, wire_json(value), tuple(row.log_lines), None))
         return settled
 
+    def newest(self, session_id: str) -> tuple[int, Timestamp] | None:
+        """Return the number of the newest recorded success of a session, and when it was."""
+        prefix = _BY_KEY + session_id.encode() + b"/"
+        found = self._store.private_last(prefix)
+        if found is None or len(found[0]) != len(prefix) + 8:
+            return None  # the second: of a session whose name goes on after a slash
+        name, data = found
+        return int.from_bytes(name[-8:], "big"), _decoder.decode(data).ts
+
     def start(self, key: Key, promise: Promise[MutationOutcome]) -> None:
         self._running[key] = promise
 

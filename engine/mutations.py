@@ -112,6 +112,10 @@ class Mutations:
         self._notify()
         return await job.done.wait()
 
+    def newest_success(self, session_id: str) -> tuple[int, Timestamp] | None:
+        """Return the newest request of a session with a recorded success: its id and its timestamp."""
+        return self._idempotency.newest(session_id)
+
     @property
     def unsettled(self) -> int:
         """How many mutations wait or run."""

@@ -109,10 +109,10 @@ class Session:
         self._running: _Request | None = None
         self._running_floor = 0  # the running mutation commits after this, if it commits
         self._actions: dict[int, str] = {}
-        # A reconnecting client first repeats what it has no answer to. True until
-        # one of these turns out to be news; see `_may_emit`.
-        self._is_catching_up = False
-        self._opening_ts = source.head_ts
+        # A reconnecting client first repeats what it has no answer to; see `_owes_answer`.
+        self._may_repeat = False
+        self._observed_ts: int | None = None  # the newest that the client knew when it connected
+        self._answered = -1  # the newest mutation
 
         self._current = Version()
         self._is_dirty = False
@@ -229,9 +229,6 @@ class Session:
             return
         if outcome.failure is None:
             assert outcome.ts <= self._source.head_ts, (outcome.ts, self._source.head_ts)
-            self._is_catching_up = self._is_catching_up and outcome.ts <= self._opening_ts
-        else:
-            self._is_catching_up = False  # failures are not recorded, so this one ran
         self._answer_mutation(request, outcome)
         self._run_next_mutation()
         self._emit_held(now_ns)
@@ -269,10 +266,12 @@ class Session:
         self._transitions_unsent -= 1
         self._ask_for_update()
 
-    def ping(self) -> None:
+    def ping(self, now_ns: int) -> None:
         """Nothing was sent for a while: say that the server is there."""
         if not self.is_closed:
             self._send(protocol.Ping())
+            self._may_repeat = False  # a client that repeats does so at once
+            self._emit_held(now_ns)
 
     def faulted(self, fault: BackendFault) -> None:
         """A call ended without an outcome."""
@@ -322,10 +321,10 @@ class Session:
         if len(message.session_id) > _SESSION_ID_LENGTH_MAX or not message.session_id.isascii():
             raise OutOfContract("the sessionId is not a UUID")
         self._session_id = message.session_id
-        self._is_catching_up = message.connection_count > 0
+        self._may_repeat = message.connection_count > 0
         if message.client_ts:  # the Rust client sends 0, having no clock to speak of
             self._client_clock_skew = message.client_ts - now_ns / 1e6
-        observed = message.max_observed_timestamp
+        observed = self._observed_ts = message.max_observed_timestamp
         if observed is not None and observed > self._source.head_ts:
             self.close(
                 1011,
@@ -405,6 +404,7 @@ class Session:
             self.commands.append(RunMutation(request.call, key))
 
     def _answer_mutation(self, request: _Request, outcome: MutationOutcome) -> None:
+        self._answered = max(self._answered, request.request_id)
         self._memory.drop_call(request.request_id)
         redacted = self._source.redacted
         self._send(answers.mutation_response(request.request_id, request.call_id, outcome, redacted=redacted))
@@ -433,11 +433,24 @@ class Session:
         """Whether a finished transition may leave before the running mutation's response.
 
         Its effect may be visible at every timestamp after the one at which it
-        was started. What a reconnecting client repeats, and what was committed
-        on a former socket, is better answered first as well: the client then
-        drops its optimistic update in the step that shows the real one.
+        was started.
         """
-        return self._running is None or (job.ts <= self._running_floor and not self._is_catching_up)
+        return (self._running is None or job.ts <= self._running_floor) and not self._owes_answer()
+
+    def _owes_answer(self) -> bool:
+        """Whether something took effect, on a former socket, that the client is still to hear of.
+
+        It is going to repeat that if it has not done so yet. Seeing the effect before
+        the answer, it would show it twice: the real one, and its optimistic update.
+        """
+        if not self._may_repeat or self._session_id is None:
+            return False
+        newest = self._source.newest_success(self._session_id)
+        if newest is None:
+            return False
+        request_id, ts = newest
+        is_unheard = self._observed_ts is not None and ts > self._observed_ts
+        return request_id > self._answered and (is_unheard or request_id in self._seen)
 
     def _emit_held(self, now_ns: int) -> None:
         if self._held is None or not self._may_emit(self._held[0]):

@@ -182,6 +182,15 @@ class Store:
                     items.append((key, value))
         return items
 
+    def private_last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """Return the last of the engine's rows whose keys begin with `prefix` (ending below 0xff)."""
+        behind = prefix[:-1] + bytes([prefix[-1] + 1])
+        with self._environment.view() as view, view.cursor(view.dbs.private) as cursor:
+            if not (cursor.prev() if cursor.set_range(behind) else cursor.last()):
+                return None
+            key, value = cursor.item()
+            return (key, value) if key.startswith(prefix) else None
+
     # ---- the log -------------------------------------------------------------------------
 
     def log(self, after: Timestamp, until: Timestamp | None = None) -> Iterator[LogEntry]:

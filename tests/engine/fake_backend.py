@@ -112,6 +112,10 @@ class FakeBackend:
             await self.reply_gate.wait()
         return outcome
 
+    def newest_success(self, session_id: str) -> tuple[int, int] | None:
+        found = [(key[1], outcome.ts) for key, outcome in self.recorded.items() if key[0] == session_id]
+        return max(found, default=None)
+
     async def act(self, call: Call) -> ActionOutcome:
         await trio.lowlevel.checkpoint()
         return self.act_now(call)

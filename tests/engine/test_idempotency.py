@@ -144,3 +144,15 @@ async def test_failure_leaves_no_row_and_runs_again(it: Deployed) -> None:
 async def test_other_keys_are_other_requests(it: Deployed, other: tuple[str, int]) -> None:
     await it.mutate("counter:add", idempotency=KEY)
     assert (await it.mutate("counter:add", idempotency=other)).value == 2
+
+
+async def test_the_newest_success_of_a_session(it: Deployed) -> None:
+    session, number = KEY
+    assert it.deployment.newest_success(session) is None
+    first = await it.mutate("counter:add", idempotency=KEY)
+    assert it.deployment.newest_success(session) == (number, first.ts)
+    second = await it.mutate("counter:add", idempotency=(session, 300))
+    await it.mutate("counter:refuse", idempotency=(session, 301))
+    await it.mutate("counter:add", idempotency=(session + "/", 302))
+    assert it.deployment.newest_success(session) == (300, second.ts)
+    assert it.deployment.newest_success("9f3") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import attrs
 import pytest
 
 from engine.backend import BackendFault, Failure, MutationOutcome
@@ -487,7 +488,58 @@ def test_repeated_mutations_are_answered_before_the_first_transition() -> None:
     assert [message["type"] for message in second.take_all()] == ["MutationResponse"] * 3 + ["Transition"]
 
 
-def test_mutation_that_is_new_does_not_hold_the_first_transition_for_its_followers() -> None:
+def after_a_lost_answer(backend: FakeBackend) -> SessionDriver:
+    """A socket that follows one on which requests 0 and 1 were run, and only 0 was answered."""
+    first = SessionDriver(backend, auto=False)
+    first.connect()
+    for request_id in range(2):
+        first.mutate(request_id, "counter:add")
+        first.finish_mutation()
+    answer = first.take()
+    first.session.close(None)
+    driver = SessionDriver(backend, auto=False)
+    driver.connect(count=1, maxObservedTimestamp=answer["ts"])
+    driver.modify(0, add(0, "counter:get"))
+    driver.update()
+    return driver
+
+
+def test_what_the_client_will_repeat_is_awaited_before_its_effect_is_shown() -> None:
+    driver = after_a_lost_answer(FakeBackend())
+    assert not driver.sent, "the client would show it twice"
+    driver.mutate(1, "counter:add")
+    driver.finish_mutation()
+    response, transition = driver.take_all()
+    assert (response["requestId"], response["result"], values(transition)) == (1, 2.0, {0: 2.0})
+
+
+def test_a_failure_in_front_of_what_is_repeated_lets_nothing_out() -> None:
+    driver = after_a_lost_answer(FakeBackend())
+    driver.mutate(0, "errors:fail_mutation")
+    driver.mutate(1, "counter:add")
+    driver.mutations[0] = attrs.evolve(driver.mutations[0], idempotency=("session-1", 99))  # never recorded
+    driver.finish_mutation()
+    driver.finish_mutation()
+    assert [message["type"] for message in driver.take_all()] == ["MutationResponse"] * 2 + ["Transition"]
+
+
+def test_a_client_that_does_not_repeat_what_it_missed_waits_for_a_ping_at_most() -> None:
+    driver = after_a_lost_answer(FakeBackend())
+    driver.session.ping(NOW_NS)
+    driver.pump()
+    ping, transition = driver.take_all()
+    assert (ping["type"], values(transition)) == ("Ping", {0: 2.0})
+
+
+def test_a_client_that_goes_on_with_something_new_has_nothing_to_repeat() -> None:
+    driver = after_a_lost_answer(FakeBackend())
+    driver.mutate(2, "counter:add")
+    driver.finish_mutation()
+    response, transition = driver.take_all()
+    assert (response["requestId"], values(transition)) == (2, {0: 2.0})
+
+
+def test_mutation_that_is_new_does_not_hold_the_first_transition() -> None:
     driver = SessionDriver(auto=False)
     driver.connect(count=1)
     driver.modify(0, add(0, "counter:get"))
@@ -495,7 +547,7 @@ def test_mutation_that_is_new_does_not_hold_the_first_transition_for_its_followe
     driver.mutate(1, "counter:add")
     driver.update()
     driver.finish_mutation()
-    assert [message["type"] for message in driver.take_all()] == ["MutationResponse", "Transition"]
+    assert [message["type"] for message in driver.take_all()] == ["Transition", "MutationResponse"]
 
 
 def test_failed_mutation_is_not_recorded_and_runs_again() -> None:

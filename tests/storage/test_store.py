@@ -476,6 +476,15 @@ def test_private_rows_come_with_their_commit(store: Store) -> None:
     assert store.private_get(b"c") == b"1"
 
 
+def test_the_last_of_the_private_rows_with_a_prefix(store: Store) -> None:
+    assert store.private_last(b"a/") is None
+    store.commit([Commit(10, private=((b"a/1", b"x"), (b"a/2", b"y"), (b"b/1", b"z")))])
+    assert store.private_last(b"a/") == (b"a/2", b"y")
+    assert store.private_last(b"b/") == (b"b/1", b"z")
+    assert store.private_last(b"a") == (b"a/2", b"y")
+    assert store.private_last(b"0/") is store.private_last(b"aa/") is store.private_last(b"c/") is None
+
+
 # ---- the log ------------------------------------------------------------------------------------
 
 
