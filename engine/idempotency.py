@@ -68,10 +68,10 @@ class Idempotency:
 
     def newest(self, session_id: str) -> tuple[int, Timestamp] | None:
         """Return the number of the newest recorded success of a session, and when it was."""
-        prefix = _BY_KEY + session_id.encode() + b"/"
+        prefix = _BY_KEY + session_id.encode() + b"/\0"  # request numbers have fewer than 56 bits
         found = self._store.private_last(prefix)
-        if found is None or len(found[0]) != len(prefix) + 8:
-            return None  # the second: of a session whose name goes on after a slash
+        if found is None or len(found[0]) != len(prefix) + 7:
+            return None  # the second: of a session whose own name goes on like that
         name, data = found
         return int.from_bytes(name[-8:], "big"), _decoder.decode(data).ts
 

@@ -182,7 +182,7 @@ async def test_a_staged_index_goes_on_being_filled_after_a_restart(tmp_path: Pat
         store = it.deployment.store
 
         def is_filled() -> bool:
-            # The store knows of a commit a moment before the engine does, and queries are as of the engine's head.
+            # The store knows of a commit before the engine does, and queries are as of its head.
             with store.snapshot(it.deployment.head_ts) as snapshot:
                 return all(index.is_ready for index in snapshot.catalog.tables["notes"].indexes)
 
