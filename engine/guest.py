@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import attrs
 
@@ -17,7 +17,27 @@ from sandbox.executor import Executor
 from sandbox.guest import prepare_process
 from sandbox.transaction import CannotServe, OpenedDatabase
 from sandbox.worker import Channel, serve
-from storage import Buffer, MapOutgrown, OutOfRetention, ReaderStale, SnapshotReader, Transaction, WriteSet
+from storage import (
+    Buffer,
+    MapOutgrown,
+    OutOfRetention,
+    ReaderStale,
+    Snapshot,
+    SnapshotReader,
+    Timestamp,
+    Transaction,
+    WriteSet,
+)
+
+
+class StoreReader(Protocol):
+    """What calls need of a `SnapshotReader`."""
+
+    def refresh(self, at_least: int = 0) -> int:
+        """Look at a state that transaction `at_least` is in. Raises `MapOutgrown`, `ReaderStale`."""
+
+    def snapshot(self, ts: Timestamp) -> Snapshot:
+        """Return the database as of `ts`. Raises `OutOfRetention`."""
 
 
 @attrs.define
@@ -25,15 +45,16 @@ class GuestStore:
     """Gives every call of a worker its transaction."""
 
     path: str
-    _reader: SnapshotReader | None = None
+    _reader: StoreReader | None = None
     _request: tuple[int, int] | None = None  # (begin_ts, transaction id) that `_overlaid` belongs to
     _overlaid: Buffer | None = None  # that snapshot with `_applied` over it
     _applied: list[bytes] = attrs.field(factory=list)
 
     def open(self) -> int:
         """Open the store while files can still be opened; return the transaction that was read in."""
-        self._reader = SnapshotReader.open(self.path)
-        return self._reader.refresh()
+        reader = SnapshotReader.open(self.path)
+        self._reader = reader
+        return reader.refresh()
 
     def begin(self, begin_ts: int, txn_id: int, overlay: Sequence[bytes]) -> OpenedDatabase:
         """Return a transaction on the snapshot at `begin_ts` with the write sets of `overlay` over it."""

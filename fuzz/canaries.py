@@ -30,8 +30,8 @@ from engine.queries import Queries, QueryWatch
 from engine.session import Job, Session
 from fuzz.plants import Plant
 from fuzz.simulation import Plan, run_seed
-from sandbox.executor import Executor
 from sandbox.frames import Outcome, Ran, Refused, Run
+from sandbox.worker import RequestHandler
 from storage import Changes, IndexKey, Interval, ReadSet, Store, Timestamp
 
 
@@ -56,12 +56,12 @@ class _CarelessCommitter(Committer):
 class ForgetsRangeEnds(Plant):
     """A range counts as read from its start to its first key, as if scans forgot how far they went."""
 
-    def executor(self, executor: Executor) -> Executor:
-        return _ForgetfulExecutor(executor)  # type: ignore[return-value]  # the face of a handler
+    def handler(self, handler: RequestHandler) -> RequestHandler:
+        return _ForgetfulHandler(handler)
 
 
-class _ForgetfulExecutor:
-    def __init__(self, inner: Executor) -> None:
+class _ForgetfulHandler:
+    def __init__(self, inner: RequestHandler) -> None:
         self._inner = inner
         self.load = inner.load
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.chance import Chance
 from engine.connection import Connection
 from engine.deployment import Deployment
-from sandbox.executor import Executor
+from sandbox.worker import RequestHandler
 
 
 class Plant:
@@ -17,9 +17,9 @@ class Plant:
 
     replies_before_sync = False
 
-    def executor(self, executor: Executor) -> Executor:
+    def handler(self, handler: RequestHandler) -> RequestHandler:
         """Return what runs guests in a worker."""
-        return executor
+        return handler
 
     def chance(self, chance: Chance) -> Chance:
         """Return what the engine draws from."""

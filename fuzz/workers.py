@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from random import Random
 
 import attrs
@@ -13,13 +12,14 @@ import trio
 
 import sandbox.loader
 from engine.guest import GuestStore
+from engine.testing.passing import PassingPool, PassingWorker
 from engine.testing.workers import StoreReader
 from fuzz.faults import Faults
 from sandbox.compiler import compile_module
-from sandbox.confinement.layers import Report
 from sandbox.executor import Executor
 from sandbox.frames import FromWorker
 from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
+from sandbox.worker import RequestHandler
 from storage import Store
 
 # Every worker compiles the app, and every worker that dies has a successor. What comes out depends on the
@@ -27,25 +27,11 @@ from storage import Store
 sandbox.loader.compile_module = functools.cache(compile_module)  # type: ignore[attr-defined]  # where it is used
 
 
-WrapHandler = Callable[[Executor], Executor]
-
-
 @attrs.define(eq=False)
-class _Delayed:
+class _Delayed(PassingWorker):
     """A worker whose requests and replies take time on the way."""
 
-    _inner: LeasedWorker
     _pause: Callable[[], float]
-
-    @property
-    def loaded_code(self) -> str | None:
-        return self._inner.loaded_code
-
-    def retire(self) -> None:
-        self._inner.retire()
-
-    def condemn(self, problem: str) -> None:
-        self._inner.condemn(problem)
 
     async def request(
         self,
@@ -62,11 +48,9 @@ class _Delayed:
 
 
 @attrs.define(eq=False)
-class SimulatedPool:
-    """Implements `sandbox.pool.Pool`. `is_faulty` goes off when faults are over."""
+class SimulatedPool(PassingPool):
+    """A pool that lends such workers. `is_faulty` goes off when faults are over."""
 
-    layers: Report
-    _inner: InProcessPool
     _faults: Faults
     _random: Random
     _is_faulty: Callable[[], bool]
@@ -81,15 +65,15 @@ class SimulatedPool:
         random: Random,
         is_faulty: Callable[[], bool],
         on_fault: Callable[[str], None],
-        wrap: Callable[[Executor], Executor] = lambda executor: executor,
+        wrap: Callable[[RequestHandler], RequestHandler] = lambda handler: handler,
     ) -> SimulatedPool:
         """Args:
-        wrap: returns what stands in the place of an executor; for planted bugs.
+        wrap: returns what stands in the place of a handler; for planted bugs.
         """
         cursor_key = bytes.fromhex(json.loads(argument)["cursor_key"])
 
-        def build_handler() -> Executor:
-            guest_store = GuestStore("", StoreReader(store))  # type: ignore[arg-type]  # the same shape
+        def build_handler() -> RequestHandler:
+            guest_store = GuestStore("", StoreReader(store))
             return wrap(Executor(guest_store.begin, cursor_key=cursor_key))
 
         def lose(request: Request) -> WorkerLost | None:
@@ -99,21 +83,10 @@ class SimulatedPool:
             return None
 
         inner = InProcessPool(build_handler=build_handler, size=size, lose=lose)
-        return cls(inner.layers, inner, faults, random, is_faulty)
+        return cls(inner, faults, random, is_faulty)
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        return self._inner.running()
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._inner.run(task_status)
-
-    @asynccontextmanager
-    async def lease(self, code: str | None = None) -> AsyncIterator[LeasedWorker]:
-        async with self._inner.lease(code) as worker:
-            yield _Delayed(worker, self._pause)
-
-    def retire_all(self) -> None:
-        self._inner.retire_all()
+    def wrap(self, worker: LeasedWorker) -> LeasedWorker:
+        return _Delayed(worker, self._pause)
 
     def _pause(self) -> float:
         mean_s = self._faults.worker_delay_s

@@ -268,7 +268,7 @@ class World:
                 self.stream(f"workers {life} {size}"),
                 lambda: self.is_faulty,
                 self.fault,
-                self.plant.executor,
+                self.plant.handler,
             )
 
         self._keep_secrets()

@@ -1,7 +1,8 @@
 """The real engine in the process of a test: virtual time, one seed, faults on demand, and a search for races.
 
     loop, clock, chance       what a simulation derives from its seed
-    workers, disk, faults     guests in this process, a store that can refuse, and what goes wrong with them
+    workers, passing, disk,   guests in this process, a store that can refuse, and what goes wrong with them
+      faults
     server, caller            `TestServer`: a deployment, called directly
     subscription, stepping    results as they change; calls that stop before each transaction
     reader                    `ctx.db` for a test: a snapshot, to read

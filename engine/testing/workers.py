@@ -6,8 +6,7 @@ There is no wall around it: the only app to run here is one's own.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -16,11 +15,11 @@ import trio
 from engine.guest import GuestStore
 from engine.testing.compiled import ThriftyHandler
 from engine.testing.faults import Fate
+from engine.testing.passing import PassingPool, PassingWorker
 from engine.testing.stepping import Running
-from sandbox.confinement.layers import Report
 from sandbox.frames import FromWorker, Run, Syscall, SyscallReply
 from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
-from storage import ReaderStale, Snapshot, Store
+from storage import ReaderStale, Snapshot, Store, Timestamp
 from tidewell.values import unpack
 
 
@@ -37,7 +36,7 @@ class StoreReader:
                 raise ReaderStale(f"transaction {at_least} is not visible yet, only {pin.txn_id}")
             return pin.txn_id
 
-    def snapshot(self, ts: int | None = None) -> Snapshot:
+    def snapshot(self, ts: Timestamp) -> Snapshot:
         if self._snapshot is not None:
             self._snapshot.close()
         self._snapshot = self._store.snapshot(ts)
@@ -46,28 +45,16 @@ class StoreReader:
 
 def make_handler(store: Store, argument: str) -> ThriftyHandler:
     """Return what a worker of `store` runs guests with; `argument` is that of the workers' entry."""
-    reader: Any = StoreReader(store)
     cursor_key = bytes.fromhex(json.loads(argument)["cursor_key"])
-    return ThriftyHandler(GuestStore("", reader).begin, cursor_key)
+    return ThriftyHandler(GuestStore("", StoreReader(store)).begin, cursor_key)
 
 
 @attrs.define(eq=False)
-class _Worker:
+class _Worker(PassingWorker):
     """A worker whose requests take time, may be its last, and stop where a `Running` call says so."""
 
-    _inner: LeasedWorker
     _fate: Fate
     _running: Mapping[str, Running]  # calls that run step by step, by request id
-
-    @property
-    def loaded_code(self) -> str | None:
-        return self._inner.loaded_code
-
-    def retire(self) -> None:
-        self._inner.retire()
-
-    def condemn(self, problem: str) -> None:
-        self._inner.condemn(problem)
 
     async def request(
         self,
@@ -104,18 +91,13 @@ class _Worker:
 
 
 @attrs.define(eq=False)
-class TestPool:
-    """Implements `sandbox.pool.Pool`."""
+class TestPool(PassingPool):
+    """A pool that lends such workers."""
 
     __test__ = False  # no class of tests
 
-    layers: Report = attrs.field(init=False)
-    _inner: InProcessPool
     _fate: Fate
     _running: Mapping[str, Running]
-
-    def __attrs_post_init__(self) -> None:
-        self.layers = self._inner.layers
 
     @classmethod
     def build(
@@ -123,16 +105,5 @@ class TestPool:
     ) -> TestPool:
         return cls(InProcessPool(build_handler=build, size=size), fate, running)
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        return self._inner.running()
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._inner.run(task_status)
-
-    @asynccontextmanager
-    async def lease(self, code: str | None = None) -> AsyncIterator[LeasedWorker]:
-        async with self._inner.lease(code) as worker:
-            yield _Worker(worker, self._fate, self._running)
-
-    def retire_all(self) -> None:
-        self._inner.retire_all()
+    def wrap(self, worker: LeasedWorker) -> LeasedWorker:
+        return _Worker(worker, self._fate, self._running)

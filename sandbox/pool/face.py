@@ -42,7 +42,9 @@ class LeasedWorker(Protocol):
 class Pool(Protocol):
     """The workers of one deployment."""
 
-    layers: Report
+    @property
+    def layers(self) -> Report:
+        """What the walls around its workers are."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Run the pool for the length of a block."""

@@ -27,29 +27,14 @@ from engine.deployment import Deployment, Seams, open_deployment
 from engine.guest import GuestStore
 from engine.offload import run_in_thread
 from engine.push import PushReport
-from sandbox.confinement.layers import Report
+from engine.testing.passing import PassingPool, PassingWorker
+from engine.testing.workers import StoreReader
 from sandbox.executor import Executor
 from sandbox.frames import FromWorker, Run
 from sandbox.pool import InProcessPool, LeasedWorker, Pool, Request, WorkerLost, WorkerPool
-from storage import ReaderStale, Snapshot, Store
+from storage import Store
 
 T = TypeVar("T")
-
-
-class StoreReader:
-    """A `SnapshotReader` of a store that this very process has open, which LMDB does not allow a real one."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def refresh(self, at_least: int = 0) -> int:
-        with self._store.pin() as pin:
-            if pin.txn_id < at_least:
-                raise ReaderStale(f"{pin.txn_id} is older than {at_least}")
-            return pin.txn_id
-
-    def snapshot(self, ts: int) -> Snapshot:
-        return self._store.snapshot(ts)
 
 
 @attrs.define(eq=False)
@@ -123,19 +108,11 @@ class Traffic:
 
 
 @attrs.define(eq=False)
-class _WatchedWorker:
-    _inner: LeasedWorker
+class _WatchedWorker(PassingWorker):
     _traffic: Traffic
-
-    @property
-    def loaded_code(self) -> str | None:
-        return self._inner.loaded_code
 
     async def request(self, frame: Request, **options: Any) -> FromWorker:
         return await self._traffic.request(self._inner, frame, **options)
-
-    def retire(self) -> None:
-        self._inner.retire()
 
     def condemn(self, problem: str) -> None:
         self._traffic.condemned.append(problem)
@@ -143,27 +120,11 @@ class _WatchedWorker:
 
 
 @attrs.define(eq=False)
-class _WatchedPool:
-    _inner: Pool
+class _WatchedPool(PassingPool):
     _traffic: Traffic
 
-    @property
-    def layers(self) -> Report:
-        return self._inner.layers
-
-    def running(self) -> Any:
-        return self._inner.running()
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        await self._inner.run(task_status=task_status)
-
-    @asynccontextmanager
-    async def lease(self, code: str | None = None) -> AsyncIterator[LeasedWorker]:
-        async with self._inner.lease(code) as worker:
-            yield _WatchedWorker(worker, self._traffic)
-
-    def retire_all(self) -> None:
-        self._inner.retire_all()
+    def wrap(self, worker: LeasedWorker) -> LeasedWorker:
+        return _WatchedWorker(worker, self._traffic)
 
 
 @attrs.define(eq=False)
@@ -269,8 +230,7 @@ async def deployed(
             key = bytes.fromhex(json.loads(argument)["cursor_key"])
 
             def build() -> Executor:
-                reader: Any = StoreReader(stores[0])
-                return Executor(GuestStore("", reader).begin, cursor_key=key)
+                return Executor(GuestStore("", StoreReader(stores[0])).begin, cursor_key=key)
 
             inner = InProcessPool(build_handler=build, size=size)
         return _WatchedPool(inner, traffic)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.guest import GuestStore
+from engine.testing.workers import StoreReader
 from sandbox.transaction import CannotServe
-from storage import Commit, ReaderStale, Snapshot, Store, Transaction, WriteSet
+from storage import Commit, Store, Transaction, WriteSet
 from tidewell.ids import decode_id
 
 
@@ -22,25 +23,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-class Reader:
-    """A `SnapshotReader` of a store that this very process has open, which LMDB does not allow a real one."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def refresh(self, at_least: int = 0) -> int:
-        with self._store.pin() as pin:
-            if pin.txn_id < at_least:
-                raise ReaderStale(f"{pin.txn_id} is older than {at_least}")
-            return pin.txn_id
-
-    def snapshot(self, ts: int) -> Snapshot:
-        return self._store.snapshot(ts)
-
-
 @pytest.fixture
 def guest(store: Store) -> GuestStore:
-    return GuestStore("", Reader(store))  # type: ignore[arg-type]  # what of it is used has the same shape
+    return GuestStore("", StoreReader(store))
 
 
 def increment(database: object, counter: str) -> bytes:
