@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from functools import partial
 
 from sandbox.frames import Load, Loaded, LoadFailed, Outcome, Ran, Refused, Run, Syscall, SyscallReply
-from sandbox.worker import Channel, serve
+from sandbox.worker import serve
+from sandbox.zygote import Serve
 
 
 class _Echo:
@@ -17,5 +18,5 @@ class _Echo:
         return Ran(outcomes=[Outcome(kind="value", value=call.args) for call in frame.calls])
 
 
-def serve_echo(channel: Channel, argument: str) -> NoReturn:
-    serve(channel, lambda: 0, _Echo())
+def serve_echo(argument: str) -> Serve:
+    return partial(serve, open_database=lambda: 0, handler=_Echo())

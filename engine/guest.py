@@ -1,14 +1,14 @@
 """What runs inside a worker: `sandbox` to run guests, `storage` to read for them.
 
-The one place where the two meet. It is imported by the zygote, before any tenant
-exists, and called in each worker that is forked; the store is opened before the
-worker confines itself, and only read from then on.
+The one place where the two meet. It is imported and called by the zygote, before any
+tenant exists; what that returns is called in each worker that is forked. The store is
+opened before the worker confines itself, and only read from then on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
 import attrs
@@ -84,10 +84,18 @@ class GuestStore:
         return Transaction(overlaid if overlay else overlaid.base)
 
 
-def serve_guest(channel: Channel, argument: str) -> NoReturn:
-    """The entry of the zygote's workers. `argument` is the JSON that `engine.deployment` writes."""
-    prepare_process()
+def serve_guest(argument: str) -> Callable[[Channel], NoReturn]:
+    """The entry of the zygote. `argument` is the JSON that `engine.deployment` writes.
+
+    The executor is built here, once, and every worker is born with it: that took a third
+    of the time until a worker was ready, and each had its own pages of it.
+    """
     settings = json.loads(argument)
     store = GuestStore(settings["store"])
     handler = Executor(store.begin, cursor_key=bytes.fromhex(settings["cursor_key"]))
-    serve(channel, store.open, handler)
+
+    def serve_one(channel: Channel) -> NoReturn:
+        prepare_process()
+        serve(channel, store.open, handler)
+
+    return serve_one

@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_
 class Begin(_Message, tag="begin"):
     """The first message: what the zygote's workers are."""
 
-    entry: str  # "package.module:function", called in each worker
+    entry: str  # "package.module:function": called once with the argument, returns what each worker calls
     argument: str  # handed to it
     memory_bytes: int
     cpu_life_s: int

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NoReturn
 
 import attrs
@@ -70,9 +71,9 @@ class _NoHandler:
         raise AssertionError("the doctor runs nothing")
 
 
-def serve_nothing(channel: Channel, argument: str) -> NoReturn:
+def serve_nothing(argument: str) -> Callable[[Channel], NoReturn]:
     """The entry of the doctor's workers."""
-    serve(channel, lambda: 0, _NoHandler())
+    return partial(serve, open_database=lambda: 0, handler=_NoHandler())
 
 
 def examine(mandatory: frozenset[str] = frozenset(), *, with_namespaces: bool = True) -> Diagnosis:

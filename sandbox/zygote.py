@@ -1,4 +1,4 @@
-"""The zygote: a small process with everything imported, which forks workers on demand.
+"""The zygote: a small process with everything imported and built, which forks workers on demand.
 
 It is started by the engine with an environment of its own, before it serves a
 tenant: it holds no secret, opens no database and reads nothing but its control
@@ -32,7 +32,8 @@ from sandbox.confinement.limits import Budgets
 from sandbox.confinement.system import set_time_zone_in_libc
 from sandbox.worker import STATUS_BROKEN, Channel
 
-Entry = Callable[[Channel, str], None]
+Serve = Callable[[Channel], None]  # what a worker does with its life
+Entry = Callable[[str], Serve]
 
 # What the interpreter and the standard library import when they first need it, which in a worker is too late.
 _CODECS: Final = ("utf-8", "ascii", "latin-1", "unicode_escape", "raw_unicode_escape", "utf-8-sig")
@@ -45,8 +46,7 @@ _OOM_SCORE_ADJUSTMENT: Final = 500
 @attrs.define
 class _Zygote:
     link: socket.socket
-    entry: Entry
-    argument: str
+    serve: Serve
     plan: layers.Plan
     _children: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)  # pidfd: (pid, serial)
 
@@ -87,7 +87,7 @@ class _Zygote:
 
     def _become_worker(self, channel: Channel) -> NoReturn:
         try:
-            self.entry(channel, self.argument)
+            self.serve(channel)
         finally:
             os._exit(STATUS_BROKEN)
 
@@ -124,7 +124,7 @@ def _run(link: socket.socket, begin: control.Begin, engine: int) -> None:
     if "pid" in entered.spaces:
         _fork_into_namespace(link)
     try:
-        entry = _load(begin.entry)
+        serve = _load(begin.entry)(begin.argument)
     except (ImportError, AttributeError) as error:
         link.send(control.encode(control.Failed(why=f"{begin.entry}: {error}")))
         return
@@ -138,7 +138,7 @@ def _run(link: socket.socket, begin: control.Begin, engine: int) -> None:
     gc.freeze()
     gc.disable()
     link.send(control.encode(control.Warm()))
-    _Zygote(link, entry, begin.argument, plan).run()
+    _Zygote(link, serve, plan).run()
 
 
 def _forget_environment() -> None:
@@ -167,7 +167,7 @@ def _fork_into_namespace(link: socket.socket) -> None:
 
 
 def _load(entry: str) -> Entry:
-    """Import everything that workers need, and return what each calls."""
+    """Import everything that workers need, and return what builds the rest of it."""
     for name in _CODECS:
         codecs.lookup(name)
     for name in _MODULES:

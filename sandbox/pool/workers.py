@@ -58,7 +58,7 @@ class _Waiter:
 
 @attrs.define(eq=False, kw_only=True)
 class WorkerPool:
-    """See the module. `entry` is called in each worker with its channel and `argument`."""
+    """See the module. `entry` is called in the zygote with `argument`, what it returns in each worker."""
 
     entry: str
     argument: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -16,11 +16,11 @@ import sandbox.sets
 from engine.guest import GuestStore, serve_guest
 from sandbox.executor import Executor
 from sandbox.transaction import PlacedDatabase
-from sandbox.worker import Channel
+from sandbox.zygote import Serve
 from storage.commit_log import read_rows
 
 
-def serve_leaked_clock(channel: Channel, argument: str) -> NoReturn:
+def serve_leaked_clock(argument: str) -> Serve:
     """Guests see the machine's clock."""
     run: Any = Executor._run_call
 
@@ -28,10 +28,10 @@ def serve_leaked_clock(channel: Channel, argument: str) -> NoReturn:
         return run(self, app, frame, msgspec.structs.replace(call, now_ms=time.time() * 1000), *rest)
 
     _swap(Executor, "_run_call", run_leaking)
-    serve_guest(channel, argument)
+    return serve_guest(argument)
 
 
-def serve_leaked_set_order(channel: Channel, argument: str) -> NoReturn:
+def serve_leaked_set_order(argument: str) -> Serve:
     """Iterating over a set shows the order of the interpreter's hashes."""
 
     def iterate(self: Any) -> Iterator[Any]:
@@ -39,10 +39,10 @@ def serve_leaked_set_order(channel: Channel, argument: str) -> NoReturn:
 
     for kind in (sandbox.sets.Set, sandbox.sets.FrozenSet):
         _swap(kind, "__iter__", iterate)
-    serve_guest(channel, argument)
+    return serve_guest(argument)
 
 
-def serve_wrong_snapshot(channel: Channel, argument: str) -> NoReturn:
+def serve_wrong_snapshot(argument: str) -> Serve:
     """A snapshot shows one commit too many."""
     begin: Any = GuestStore.begin
 
@@ -54,7 +54,7 @@ def serve_wrong_snapshot(channel: Channel, argument: str) -> NoReturn:
         return database
 
     _swap(GuestStore, "begin", begin_late)
-    serve_guest(channel, argument)
+    return serve_guest(argument)
 
 
 def _swap(owner: type, name: str, value: object) -> None:

@@ -10,6 +10,7 @@ import native_payloads
 from engine import guest
 from sandbox.frames import Load, Loaded, LoadFailed, Ran, Refused, Run, Syscall, SyscallReply
 from sandbox.worker import Channel, RequestHandler
+from sandbox.zygote import Serve
 from tidewell.values import unpack
 
 
@@ -31,11 +32,11 @@ class ChaosHandler:
 _serve = guest.serve
 
 
-def serve_chaos(channel: Channel, argument: str) -> NoReturn:
+def serve_chaos(argument: str) -> Serve:
     """As `engine.guest:serve_guest`, with the handler wrapped."""
 
     def serve(channel: Channel, open_database: Callable[[], int], handler: RequestHandler) -> NoReturn:
         _serve(channel, open_database, ChaosHandler(handler))
 
     guest.serve = serve
-    guest.serve_guest(channel, argument)
+    return guest.serve_guest(argument)

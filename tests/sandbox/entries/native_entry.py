@@ -7,11 +7,13 @@ product has to know of it: there is no switch that production could turn on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import native_payloads
 
 from sandbox.frames import Load, Loaded, LoadFailed, Outcome, Ran, Refused, Run, Syscall, SyscallReply
-from sandbox.worker import Channel, serve
+from sandbox.worker import serve
+from sandbox.zygote import Serve
 from tidewell.values import pack, unpack
 
 
@@ -27,5 +29,5 @@ class NativeHandler:
         return Ran(outcomes=outcomes)
 
 
-def serve_native(channel: Channel, argument: str) -> None:
-    serve(channel, lambda: 0, NativeHandler())
+def serve_native(argument: str) -> Serve:
+    return partial(serve, open_database=lambda: 0, handler=NativeHandler())

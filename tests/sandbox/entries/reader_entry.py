@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from sandbox.frames import Load, Loaded, LoadFailed, Outcome, Ran, Refused, Run, Syscall, SyscallReply
-from sandbox.worker import Channel, serve
+from sandbox.worker import serve
+from sandbox.zygote import Serve
 from storage import SnapshotReader, Transaction
 from tidewell.values import pack
 
@@ -50,6 +52,6 @@ class ReaderHandler:
         return "done" if libc.mprotect(self.map_start, 4096, 3) == 0 else "refused"
 
 
-def serve_reader(channel: Channel, argument: str) -> NoReturn:
+def serve_reader(argument: str) -> Serve:
     handler = ReaderHandler(argument)
-    serve(channel, handler.open, handler)
+    return partial(serve, open_database=handler.open, handler=handler)

@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sandbox.frames import (
@@ -24,7 +25,8 @@ from sandbox.frames import (
     SyscallReply,
     encode,
 )
-from sandbox.worker import Channel, serve
+from sandbox.worker import serve
+from sandbox.zygote import Serve
 from tidewell.values import pack, unpack
 
 _kept: list[bytes] = []
@@ -108,5 +110,5 @@ class ToyHandler:
         return Ran(outcomes=outcomes)
 
 
-def serve_toy(channel: Channel, argument: str) -> None:
-    serve(channel, lambda: int(argument or 0), ToyHandler())
+def serve_toy(argument: str) -> Serve:
+    return partial(serve, open_database=lambda: int(argument or 0), handler=ToyHandler())
