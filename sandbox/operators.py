@@ -39,9 +39,8 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
     """Return the guards by their injected names."""
     charge = meter.charge
 
-    def joined(a: Any, b: Any) -> None:
-        """Charge for `a + b` of two sequences of one type."""
-        kind, size = type(a), len(a) + len(b)
+    def made(kind: type, size: int) -> None:
+        """Charge for a new sequence."""
         if kind in _TEXT:
             if size > policy.TEXT_LENGTH_MAX:
                 raise too_long(kind.__name__, policy.TEXT_LENGTH_MAX)
@@ -53,15 +52,7 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
 
     def repeated(a: Any, times: int) -> None:
         if times > 0:
-            kind, size = type(a), len(a) * times
-            if kind in _TEXT:
-                if size > policy.TEXT_LENGTH_MAX:
-                    raise too_long(kind.__name__, policy.TEXT_LENGTH_MAX)
-                charge(size // costs.COPY_BYTES)
-            else:
-                if size > policy.ITEMS_MAX:
-                    raise too_long(kind.__name__, policy.ITEMS_MAX)
-                charge(size // costs.COPY_ITEMS)
+            made(type(a), len(a) * times)
 
     def add(a: Any, b: Any) -> Any:
         kind = type(a)
@@ -69,13 +60,13 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
             result = a + b
             return whole(result) if type(result) is int else result
         if (kind in _TEXT or kind in _ITEMS) and type(b) is kind:
-            joined(a, b)
+            made(kind, len(a) + len(b))
         return a + b
 
     def iadd(a: Any, b: Any) -> Any:
         if type(a) is list:
             if type(b) is list or type(b) is tuple:
-                joined(a, b)
+                made(list, len(a) + len(b))
                 a += b
             else:
                 for item in meter.items(b):
