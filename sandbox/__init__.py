@@ -15,6 +15,7 @@ guest code can say; the kernel wall decides what its process can do.
     sdk, context, database, query, ranges,    what an app is written against: `tidewell` and `ctx`
       filters, pagination, cursors
     transaction, limits, convert, log_lines   what is under it
+    passing, trail                            what a record keeps of what was asked there
     calls, execution, executor                one call, and those nested in it
 
     tracing/                                  one call run again, line by line, for who debugs it

@@ -27,7 +27,8 @@ from zlib import crc32
 
 from sandbox.compiler import FILENAME_PREFIX
 from sandbox.frames import TRAIL_TEXT_MAX, Seen
-from sandbox.transaction import Database, Document, Packs, Usage
+from sandbox.passing import PassingDatabase
+from sandbox.transaction import Database, Document, Usage
 from tidewell.ranges import IndexRange
 
 EVENT_BYTES: Final = 5
@@ -96,25 +97,14 @@ class Trail:
         return self._seen or []
 
 
-class TrackedDatabase:
-    """A `Database` whose every use leaves an event. Adds nothing else."""
+class TrackedDatabase(PassingDatabase):
+    """A database whose every use leaves an event."""
 
-    __slots__ = ("_inner", "_trail", "begin_ts", "usage")
+    __slots__ = ("_trail",)
 
     def __init__(self, inner: Database, trail: Trail) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._trail = trail
-        self.begin_ts = inner.begin_ts
-        self.usage = inner.usage
-
-    def table_number(self, name: str) -> int | None:
-        return self._inner.table_number(name)
-
-    def table_name(self, number: int) -> str | None:
-        return self._inner.table_name(number)
-
-    def index_fields(self, table: str, index: str) -> tuple[str, ...]:
-        return self._inner.index_fields(table, index)
 
     def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the name in ctx.db
         self._trail.begin("get", id)
@@ -158,21 +148,6 @@ class TrackedDatabase:
     def delete(self, id: str) -> None:  # noqa: A002  # as above
         self._trail.begin("delete", id)
         self._inner.delete(id)
-
-    def push_savepoint(self) -> None:
-        self._inner.push_savepoint()
-
-    def release_savepoint(self) -> None:
-        self._inner.release_savepoint()
-
-    def rollback_savepoint(self) -> None:
-        self._inner.rollback_savepoint()
-
-    def read_set(self) -> Packs:
-        return self._inner.read_set()
-
-    def write_set(self) -> Packs:
-        return self._inner.write_set()
 
 
 def _guest_line() -> tuple[str, int]:

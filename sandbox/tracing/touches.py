@@ -12,9 +12,10 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from sandbox.passing import PassingDatabase
 from sandbox.tracing.look import look, name_of
 from sandbox.tracing.shape import TOUCH_BYTES_MAX, TOUCHES_MAX, Touch, encode_row
-from sandbox.transaction import Database, Document, Packs, Usage
+from sandbox.transaction import Database, Document
 from tidewell.errors import InvalidId
 from tidewell.ids import decode_id
 from tidewell.ranges import IndexRange
@@ -74,40 +75,31 @@ class Listener(Protocol):
     def named(self, table: str, number: int) -> None: ...
 
 
-class WatchedDatabase:
-    """See the module's text."""
+class WatchedDatabase(PassingDatabase):
+    """A database whose listener hears of it."""
+
+    __slots__ = ("_named", "_tell", "_written")
 
     def __init__(self, database: Database, listener: Listener) -> None:
-        self._database = database
+        super().__init__(database)
         self._tell = listener.touched
         self._named = listener.named
         self._written = [0]  # writes since each savepoint that is open
 
-    @property
-    def begin_ts(self) -> int:
-        return self._database.begin_ts
-
-    @property
-    def usage(self) -> Usage:
-        return self._database.usage
-
     def table_number(self, name: str) -> int | None:
-        number = self._database.table_number(name)
+        number = self._inner.table_number(name)
         if number is not None:
             self._named(name, number)
         return number
 
     def table_name(self, number: int) -> str | None:
-        name = self._database.table_name(number)
+        name = self._inner.table_name(number)
         if name is not None:
             self._named(name, number)
         return name
 
-    def index_fields(self, table: str, index: str) -> tuple[str, ...]:
-        return self._database.index_fields(table, index)
-
     def get(self, id: str, *, for_write: bool = False) -> Document | None:  # noqa: A002  # the name in ctx.db
-        document = self._database.get(id, for_write=for_write)
+        document = self._inner.get(id, for_write=for_write)
         self._tell("missing" if document is None else "read", "", id, document)
         return document
 
@@ -121,7 +113,7 @@ class WatchedDatabase:
         start_after: bytes | None = None,
         stop_at: bytes | None = None,
     ) -> Iterator[tuple[bytes, Document]]:
-        rows = self._database.scan_rows(
+        rows = self._inner.scan_rows(
             table, index, range, reverse=reverse, start_after=start_after, stop_at=stop_at
         )
         for key, document in rows:
@@ -129,21 +121,21 @@ class WatchedDatabase:
             yield key, document
 
     def count(self, table: str, index: str, range: IndexRange) -> int:  # noqa: A002  # as above
-        found = self._database.count(table, index, range)
+        found = self._inner.count(table, index, range)
         self._tell("count", table, "", found)
         return found
 
     def insert(self, table: str, body: Document, internal_id: bytes, creation_time: float) -> str:
-        inserted = self._database.insert(table, body, internal_id, creation_time)
+        inserted = self._inner.insert(table, body, internal_id, creation_time)
         self._wrote("insert", table, inserted, body)
         return inserted
 
     def replace(self, id: str, body: Document) -> None:  # noqa: A002  # as above
-        self._database.replace(id, body)
+        self._inner.replace(id, body)
         self._wrote("replace", "", id, body)
 
     def delete(self, id: str) -> None:  # noqa: A002  # as above
-        self._database.delete(id)
+        self._inner.delete(id)
         self._wrote("delete", "", id, None)
 
     def _wrote(self, kind: TouchKind, table: str, document_id: str, body: Document | None) -> None:
@@ -151,22 +143,16 @@ class WatchedDatabase:
         self._tell(kind, table, document_id, body)
 
     def push_savepoint(self) -> None:
-        self._database.push_savepoint()
+        self._inner.push_savepoint()
         self._written.append(0)
 
     def release_savepoint(self) -> None:
-        self._database.release_savepoint()
+        self._inner.release_savepoint()
         kept = self._written.pop()
         self._written[-1] += kept
 
     def rollback_savepoint(self) -> None:
-        self._database.rollback_savepoint()
+        self._inner.rollback_savepoint()
         undone = self._written.pop()
         if undone:
             self._tell("undo", "", "", undone)
-
-    def read_set(self) -> Packs:
-        return self._database.read_set()
-
-    def write_set(self) -> Packs:
-        return self._database.write_set()
