@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
-import urllib.request
 from email.message import Message
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -16,28 +16,36 @@ from .harness import DEADLINE_S, Server
 @attrs.frozen
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Message
     body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
 
     @property
     def json(self) -> Any:
         return json.loads(self.body)
 
 
-def fetch(server: Server, path: str, body: bytes | None = None) -> Answer:
-    request = urllib.request.Request(server.url + path, data=body)
-    if body is not None:
-        request.add_header("content-type", "application/json")
+def ask(method: str, url: str, body: Any = None, **headers: str) -> Answer:
+    """Make one request; the names of headers are given with `_` for `-`."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=DEADLINE_S)
     try:
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
-            return Answer(response.status, lowered(response.headers), response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, lowered(error.headers), error.read())
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request(method, target, body, named)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        connection.close()
 
 
-def lowered(headers: Message) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+def fetch(server: Server, path: str, body: bytes | None = None) -> Answer:
+    if body is None:
+        return ask("GET", server.url + path)
+    return ask("POST", server.url + path, body, Content_Type="application/json")
 
 
 def call(server: Server, kind: str, path: str, **arguments: Any) -> dict[str, Any]:

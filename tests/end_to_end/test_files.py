@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import json
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -21,35 +18,12 @@ from engine.cli import main
 
 from .conftest import shared
 from .harness import APPS, DEADLINE_S, ROOT, Server
-
-
-@attrs.frozen
-class Answer:
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+from .http_calls import ask
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from shared(APPS / "site", tmp_path_factory)
-
-
-def ask(method: str, url: str, body: Any = None, **headers: str) -> Answer:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=DEADLINE_S)
-    try:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection.request(method, target, body, named)
-        response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        connection.close()
 
 
 def call(server: Server, kind: str, name: str, **args: Any) -> Any:

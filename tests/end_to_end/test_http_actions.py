@@ -9,26 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from .conftest import shared
 from .harness import APPS, DEADLINE_S, ROOT, Server
-
-
-@attrs.frozen
-class Answer:
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+from .http_calls import Answer, ask
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +25,12 @@ def site_of(server: Server) -> str:
     return server.process.wait_for_line(r"HTTP actions at http://(\S+)")[1]
 
 
-def ask(server: Server, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-    connection = http.client.HTTPConnection(site_of(server), timeout=DEADLINE_S)
-    try:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        connection.close()
+def ask_site(server: Server, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    return ask(method, f"http://{site_of(server)}{path}", body, **headers)
 
 
 def test_hook_of_another_module_writes_and_answers(server: Server) -> None:
-    answer = ask(server, "POST", "/hook", json.dumps({"text": "hi"}))
+    answer = ask_site(server, "POST", "/hook", json.dumps({"text": "hi"}))
     assert (answer.status, answer.headers["x-count"]) == (201, "1")
     assert answer.text == "1 texts"
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -61,7 +39,7 @@ def test_hook_of_another_module_writes_and_answers(server: Server) -> None:
 def test_request_is_shown_as_it_came(server: Server) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         body = None if method == "GET" else b"\x00\xff"
-        answer = ask(server, method, "/echo/a/b?q=1&q=%C3%A9", body, User_Agent="tester")
+        answer = ask_site(server, method, "/echo/a/b?q=1&q=%C3%A9", body, User_Agent="tester")
         assert answer.json == {
             "method": method,
             "path": "/echo/a/b",
@@ -75,44 +53,44 @@ def test_request_is_shown_as_it_came(server: Server) -> None:
 
 
 def test_exact_path_wins_and_then_the_longest_prefix(server: Server) -> None:
-    assert ask(server, "GET", "/echo/exact").text == "exact"
-    assert ask(server, "GET", "/echo/exact").headers.get_all("set-cookie") == ["a=1", "b=2"]
-    assert ask(server, "GET", "/echo/longer/than").text == "longer"
-    assert ask(server, "GET", "/echo/else").headers["x-route"] == "echo"
-    assert ask(server, "PUT", "/echo/exact").headers["x-route"] == "echo"
-    assert ask(server, "GET", "/echo").status == 404
-    assert ask(server, "GET", "/nothing").json["code"] == "NotFound"
+    assert ask_site(server, "GET", "/echo/exact").text == "exact"
+    assert ask_site(server, "GET", "/echo/exact").headers.get_all("set-cookie") == ["a=1", "b=2"]
+    assert ask_site(server, "GET", "/echo/longer/than").text == "longer"
+    assert ask_site(server, "GET", "/echo/else").headers["x-route"] == "echo"
+    assert ask_site(server, "PUT", "/echo/exact").headers["x-route"] == "echo"
+    assert ask_site(server, "GET", "/echo").status == 404
+    assert ask_site(server, "GET", "/nothing").json["code"] == "NotFound"
 
 
 def test_head_is_answered_by_the_route_for_get(server: Server) -> None:
-    answer = ask(server, "HEAD", "/echo/exact")
+    answer = ask_site(server, "HEAD", "/echo/exact")
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "5")
-    assert ask(server, "HEAD", "/stream?count=1").body == b""
+    assert ask_site(server, "HEAD", "/stream?count=1").body == b""
 
 
 def test_app_owns_cors(server: Server) -> None:
-    answer = ask(server, "OPTIONS", "/who", Origin="https://page.example")
+    answer = ask_site(server, "OPTIONS", "/who", Origin="https://page.example")
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "https://page.example"
     assert answer.headers["access-control-allow-credentials"] is None
-    assert ask(server, "OPTIONS", "/hook").status == 404
+    assert ask_site(server, "OPTIONS", "/hook").status == 404
 
 
 def test_bad_token_reaches_the_handler_and_only_asking_who_calls_fails(server: Server) -> None:
-    assert ask(server, "GET", "/who").text == "nobody"
+    assert ask_site(server, "GET", "/who").text == "nobody"
     for authorization in ("Bearer nonsense", "Basic abc", "Convex abc"):
-        answer = ask(server, "GET", "/who", Authorization=authorization)
+        answer = ask_site(server, "GET", "/who", Authorization=authorization)
         assert answer.status == 403
         assert answer.text.startswith("refused: the token of this request was refused: ")
-        assert ask(server, "GET", "/echo/exact", Authorization=authorization).text == "exact"
+        assert ask_site(server, "GET", "/echo/exact", Authorization=authorization).text == "exact"
 
 
 def test_form_is_read(server: Server) -> None:
     kind = "application/x-www-form-urlencoded"
-    assert ask(server, "POST", "/form", "name=a+b&tag=%31&tag=2", Content_Type=kind).text == "a b, 1, 2"
-    answer = ask(server, "POST", "/form", "{}", Content_Type="application/json")
+    assert ask_site(server, "POST", "/form", "name=a+b&tag=%31&tag=2", Content_Type=kind).text == "a b, 1, 2"
+    answer = ask_site(server, "POST", "/form", "{}", Content_Type="application/json")
     assert "form() reads application/x-www-form-urlencoded, found application/json" in answer.text
-    answer = ask(server, "POST", "/form", "name=" + "%41" * 400_000, Content_Type=kind)
+    answer = ask_site(server, "POST", "/form", "name=" + "%41" * 400_000, Content_Type=kind)
     assert "form() reads at most 1048576 characters, found 1200005" in answer.text
 
 
@@ -137,30 +115,30 @@ def test_client_that_leaves_ends_its_stream(server: Server) -> None:
     assert connection.getresponse().readline() == b"0\n"
     connection.close()
     server.process.wait_for_line(r"the client has gone", since)
-    assert ask(server, "GET", "/echo/exact").text == "exact"
+    assert ask_site(server, "GET", "/echo/exact").text == "exact"
 
 
 def test_what_is_thrown_before_the_head_is_told(server: Server) -> None:
-    answer = ask(server, "GET", "/fail")
+    answer = ask_site(server, "GET", "/fail")
     assert answer.status == 500
     assert answer.json["code"].endswith("Server Error: ValueError: no such channel")
     assert answer.json["code"].startswith("[Request ID: ")
     assert "at fail (http.py:" in answer.json["trace"]
-    assert ask(server, "GET", "/fail?kind=data").json["data"] == {"code": "NO"}
-    assert "an HTTP action returns Response(...)" in ask(server, "GET", "/fail?kind=none").json["code"]
-    assert "is no header" in ask(server, "GET", "/fail?kind=header").json["code"]
+    assert ask_site(server, "GET", "/fail?kind=data").json["data"] == {"code": "NO"}
+    assert "an HTTP action returns Response(...)" in ask_site(server, "GET", "/fail?kind=none").json["code"]
+    assert "is no header" in ask_site(server, "GET", "/fail?kind=header").json["code"]
 
 
 def test_what_is_thrown_after_the_head_cuts_the_answer_off(server: Server) -> None:
     with pytest.raises(http.client.IncompleteRead):
-        ask(server, "GET", "/fail?kind=stream")
+        ask_site(server, "GET", "/fail?kind=stream")
 
 
 def test_bodies_of_20_mib_pass_and_larger_ones_do_not(server: Server) -> None:
-    assert ask(server, "POST", "/echo/large", bytes(20 * 2**20)).json["size"] == 20 * 2**20
-    assert ask(server, "POST", "/echo/large", bytes(20 * 2**20 + 1)).status == 413
-    assert len(ask(server, "GET", f"/bytes?size={2**20}").body) == 2**20
-    answer = ask(server, "POST", "/mirror", bytes(20 * 2**20))
+    assert ask_site(server, "POST", "/echo/large", bytes(20 * 2**20)).json["size"] == 20 * 2**20
+    assert ask_site(server, "POST", "/echo/large", bytes(20 * 2**20 + 1)).status == 413
+    assert len(ask_site(server, "GET", f"/bytes?size={2**20}").body) == 2**20
+    answer = ask_site(server, "POST", "/mirror", bytes(20 * 2**20))
     assert (len(answer.body), answer.headers["content-length"]) == (20 * 2**20, str(20 * 2**20))
 
 
@@ -190,7 +168,7 @@ def test_socket_is_not_served_on_the_port_of_the_site(server: Server) -> None:
         "Sec_WebSocket_Version": "13",
         "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
     }
-    assert ask(server, "GET", "/echo/upgrade", **upgrade).status == 404
+    assert ask_site(server, "GET", "/echo/upgrade", **upgrade).status == 404
 
 
 def test_app_of_the_guide_does_what_it_says(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -202,8 +180,8 @@ def test_app_of_the_guide_does_what_it_says(serve: Callable[..., Server], tmp_pa
     server = serve(functions)
     commands = re.findall(r"^curl http://127\.0\.0\.1:\d+(\S+)(?: -d '(.*)')?$", guide, re.MULTILINE)
     [(hook, text), (feed, _)] = commands
-    assert ask(server, "POST", hook, text).text == "1 so far"
-    assert ask(server, "GET", feed.removeprefix("/http")).text == "hello\n"
+    assert ask_site(server, "POST", hook, text).text == "1 so far"
+    assert ask_site(server, "GET", feed.removeprefix("/http")).text == "hello\n"
 
 
 def test_routes_that_cannot_be_are_errors_of_the_push(serve: Callable[..., Server], tmp_path: Path) -> None:
