@@ -16,22 +16,9 @@ from tidewell.ids import encode_id
 from tidewell.values import pack, unpack
 
 from .deployed import Disk
+from .set_clock import SetClock
 
 S = 10**9
-
-
-@attrs.define
-class SetClock:
-    ns: int = 1_000 * S
-
-    def now_ns(self) -> int:
-        return self.ns
-
-    def now_ms(self) -> float:
-        return self.ns / 1e6
-
-    def monotonic(self) -> float:
-        return self.ns / 1e9
 
 
 @attrs.define

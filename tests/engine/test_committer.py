@@ -16,6 +16,8 @@ from engine.clock import SystemClock
 from engine.committer import Committer, Proposal, View
 from storage import CommitOutcomeUnknown, DiskFull, ReadSet, Store, WriteLog, WriteSet
 
+from .set_clock import SetClock
+
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
@@ -127,27 +129,11 @@ async def test_nobody_waits_for_a_committer_that_was_cut_off(setting: Setting) -
     assert setting.committer.overlay() == []
 
 
-@attrs.define
-class Hours:
-    """A clock that a test moves."""
-
-    ns: int = 10**18
-
-    def now_ns(self) -> int:
-        return self.ns
-
-    def now_ms(self) -> float:
-        return self.ns / 1e6
-
-    def monotonic(self) -> float:
-        return self.ns / 1e9
-
-
 @pytest.mark.parametrize(("bytes_max", "kept_s"), [(50 * 2**20, 60), (1, 30)])
 async def test_write_log_keeps_a_minute_and_half_of_it_when_it_is_large(
     setting: Setting, bytes_max: int, kept_s: int
 ) -> None:
-    clock = Hours()
+    clock = SetClock()
     log = WriteLog(setting.store.head_ts)
     committer = Committer(
         setting.store,

@@ -18,22 +18,10 @@ from sandbox.frames import Outcome
 from storage import OutOfRetention, RetentionPolicy, Store, Transaction, WriteLog
 from tidewell.values import pack
 
+from .set_clock import SetClock
+
 T = TypeVar("T")
 DAY_NS = 24 * 3600 * 10**9
-
-
-@attrs.define
-class SetClock:
-    ns: int = 1_800_000_000 * 10**9
-
-    def now_ns(self) -> int:
-        return self.ns
-
-    def now_ms(self) -> float:
-        return self.ns / 1e6
-
-    def monotonic(self) -> float:
-        return self.ns / 1e9
 
 
 async def in_line(call: Callable[..., T], /, *arguments: object) -> T:

@@ -11,6 +11,7 @@ from engine.query_entries import QueryKey, QueryRun
 from tidewell.values import pack
 
 from .deployed import Deployed, call, deployed
+from .set_clock import SetClock
 
 APP = {
     "look.py": """
@@ -40,22 +41,9 @@ APP = {
 }
 
 
-class Stopped:
-    """A clock that shows 80 seconds after the epoch."""
-
-    def now_ns(self) -> int:
-        return 80 * 10**9
-
-    def now_ms(self) -> float:
-        return 80_000.0
-
-    def monotonic(self) -> float:
-        return 80.0
-
-
 @pytest.fixture
 async def it(tmp_path: Path) -> AsyncIterator[Deployed]:
-    async with deployed(tmp_path, APP, clock=Stopped()) as it:
+    async with deployed(tmp_path, APP, clock=SetClock(80 * 10**9)) as it:  # 80 seconds after the epoch
         yield it
 
 
