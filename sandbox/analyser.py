@@ -28,7 +28,8 @@ from tidewell.signatures import UNSET, Parameter, Signature, read_returns, read_
 from tidewell.validator_json import to_json
 from tidewell.validators import InvalidValidator, ObjectValidator, Validator, optional
 
-_VARIADIC: Final = 0x04 | 0x08  # code flags of *args and **kwargs
+_VARARGS: Final = 0x04  # code flag of *args
+_VARKEYWORDS: Final = 0x08  # code flag of **kwargs
 
 _TableOfAnnotations = dict[str, dict[str, Any]]
 
@@ -49,6 +50,7 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     schema: Any = None
     errors: list[SourceError] = []
     cycles: set[frozenset[str]] = set()
+    owners: dict[int, int] = {}  # the module that declares a function, both by identity
     for name, compiled in app.modules.items():
         try:
             namespace = modules.namespace(name)
@@ -65,14 +67,20 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
         except Exception as error:
             errors.append(_located(error, compiled, app, runtime))
             continue
-        for handler_name, declared in _declared_in(compiled, namespace):
+        for loaded in modules.loaded():
+            for value in loaded.values():
+                if isinstance(value, Declared):
+                    owners.setdefault(id(value), id(loaded))
+        for handler_name, declared in _declared_in(namespace, owners):
             try:
                 spec = _spec(handler_name, declared, compiled, annotations)
                 functions.append(spec)
                 if spec.is_http:
                     answering[id(declared)] = spec.path
             except InvalidValidator as error:
-                errors.append(_source_error(compiled, _line_of(declared, compiled), scrub(str(error))))
+                errors.append(
+                    _source_error(compiled, _line_of(handler_name, declared, compiled), scrub(str(error)))
+                )
         if name == "schema" and "schema" in namespace:
             found = namespace["schema"]
             if isinstance(found, GuestSchema):
@@ -138,13 +146,16 @@ def _for_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _declared_in(compiled: CompiledModule, namespace: dict[str, Any]) -> list[tuple[str, Declared]]:
-    """Return the functions declared in this very module; those it imports belong to their own."""
-    own = FILENAME_PREFIX + compiled.filename
+def _declared_in(namespace: dict[str, Any], owners: dict[int, int]) -> list[tuple[str, Declared]]:
+    """Return the functions declared in this very module; those it imports belong to their own.
+
+    Where the handler was written does not tell: it may be the wrapper that a helper in another
+    module has put around the author's function. What a module imports ended in another one first.
+    """
     return [
         (name, value)
         for name, value in namespace.items()
-        if isinstance(value, Declared) and value._handler.__code__.co_filename == own
+        if isinstance(value, Declared) and owners[id(value)] == id(namespace)
     ]
 
 
@@ -152,7 +163,7 @@ def _spec(
     name: str, declared: Declared, compiled: CompiledModule, annotations: _TableOfAnnotations
 ) -> FunctionSpec:
     handler = declared._handler
-    rows = annotations.get(handler.__name__, {})
+    rows = annotations.get(handler.__name__, {}) if _is_written_in(compiled, declared) else {}
     is_http = isinstance(declared, HttpDeclared)
     if is_http:
         own = _parameters(handler, {})
@@ -173,7 +184,7 @@ def _spec(
         kind=declared._kind,
         visibility=declared._visibility,
         file=compiled.filename,
-        line=_line_of(declared, compiled),
+        line=_line_of(name, declared, compiled),
         args=None if signature.arguments is None else to_json(signature.arguments),
         renamed=dict(signature.parameters),
         returns=None if returns is None else to_json(returns),
@@ -201,18 +212,27 @@ def _parameters(handler: Any, rows: dict[str, Any]) -> list[Parameter]:
         )
         for place, name in enumerate(names)
     ]
-    if code.co_flags & _VARIADIC:
-        extra = code.co_varnames[count : count + 1]
-        parameters.append(Parameter(extra[0], is_plain=False))
-        if not names:  # ctx itself cannot be given
-            parameters = []
+    extra = iter(code.co_varnames[count:])
+    for flag in (_VARARGS, _VARKEYWORDS):
+        if code.co_flags & flag:
+            parameters.append(Parameter(next(extra), is_plain=False, takes_rest=flag == _VARKEYWORDS))
+    if not names:  # ctx itself cannot be given
+        parameters = []
     return parameters
 
 
-def _line_of(declared: Declared, compiled: CompiledModule) -> int:
+def _line_of(name: str, declared: Declared, compiled: CompiledModule) -> int:
     code = declared._handler.__code__
+    lines = dict(compiled.functions)
+    if name in lines or not _is_written_in(compiled, declared):
+        return lines.get(name, 0)
     first: int = code.co_firstlineno  # of the decorator
-    return dict(compiled.functions).get(code.co_name, first)
+    return lines.get(code.co_name, first)
+
+
+def _is_written_in(compiled: CompiledModule, declared: Declared) -> bool:
+    filename: str = declared._handler.__code__.co_filename
+    return filename == FILENAME_PREFIX + compiled.filename
 
 
 # ---- classes as validators ---------------------------------------------------------

@@ -115,6 +115,10 @@ class Modules:
             self._namespaces[name] = namespace
         return self._namespaces[name]
 
+    def loaded(self) -> list[dict[str, Any]]:
+        """Return the globals of every module whose body has run, in the order in which they ended."""
+        return list(self._namespaces.values())
+
 
 def compile_app(modules: Iterable[Module]) -> App:
     """Compile the files of a version. The result has no functions yet.

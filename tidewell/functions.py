@@ -124,6 +124,7 @@ def _real_signature(handler: Handler) -> tuple[list[Parameter], object]:
             annotation=UNSET if parameter.annotation is parameter.empty else parameter.annotation,
             has_default=parameter.default is not parameter.empty,
             is_plain=parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY),
+            takes_rest=parameter.kind == parameter.VAR_KEYWORD,
         )
         for parameter in signature.parameters.values()
     ]

@@ -40,6 +40,7 @@ class Parameter:
     annotation: object = UNSET
     has_default: bool = False
     is_plain: bool = True  # can be given by name; False for *args, **kwargs and positional-only
+    takes_rest: bool = False  # it is **kwargs
 
 
 @attrs.frozen
@@ -67,8 +68,14 @@ def read_signature(parameters: Sequence[Parameter], declared: object = None) -> 
     """
     if not parameters:
         raise InvalidValidator("a function takes ctx as its first parameter")
-    own = parameters[1:]
+    own = [parameter for parameter in parameters[1:] if not (parameter.takes_rest and declared is not None)]
+    takes_rest = len(own) < len(parameters) - 1
     for parameter in own:
+        if parameter.takes_rest:
+            raise InvalidValidator(
+                f"what '**{parameter.name}' takes is not declared; write args={{...}}, "
+                "or each argument by its name"
+            )
         if not parameter.is_plain:
             raise InvalidValidator(
                 f"the parameter {parameter.name!r} cannot be given by name; write out each argument"
@@ -79,7 +86,7 @@ def read_signature(parameters: Sequence[Parameter], declared: object = None) -> 
         fields = {wire_name(parameter.name): _field(parameter) for parameter in own}
     else:
         fields = _declared_fields(declared)
-        _check_agreement(own, fields)
+        _check_agreement(own, fields, takes_rest)
     names = {wire_name(parameter.name): parameter.name for parameter in own}
     renamed = {wire: name for wire, name in names.items() if wire != name}
     return Signature(ObjectValidator(fields), renamed)
@@ -107,13 +114,18 @@ def _declared_fields(declared: object) -> dict[str, Validator]:
     return dict(validator.fields)
 
 
-def _check_agreement(own: Sequence[Parameter], fields: Mapping[str, Validator]) -> None:
+def _check_agreement(own: Sequence[Parameter], fields: Mapping[str, Validator], takes_rest: bool) -> None:
     """Every declared argument has its parameter and the reverse; optional ones have a default."""
     by_wire = {wire_name(parameter.name): parameter for parameter in own}
     for name, field in fields.items():
         parameter = by_wire.get(name)
         if parameter is None:
-            raise InvalidValidator(f"args= declares {name!r}, which is not a parameter of the function")
+            if takes_rest:
+                continue
+            raise InvalidValidator(
+                f"args= declares {name!r}, which is not a parameter of the function; declared arguments "
+                "arrive by name, as in def f(ctx, a, b)"
+            )
         if isinstance(field, OptionalValidator) and not parameter.has_default:
             raise InvalidValidator(
                 f"the argument {name!r} is optional, so the parameter needs a default: {parameter.name}=None"

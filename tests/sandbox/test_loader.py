@@ -167,6 +167,52 @@ def test_a_function_belongs_to_the_module_that_declares_it(app: GuestApp) -> Non
     assert [spec.path for spec in described(app, files).functions] == ["a:f"]
 
 
+def test_a_function_may_be_wrapped_by_a_helper_of_another_module(app: GuestApp) -> None:
+    files = {
+        "lib/users.py": """
+            from functools import wraps
+            from tidewell import query
+
+            def with_user(handler):
+                @wraps(handler)
+                def wrapper(ctx, args):
+                    return handler(ctx, "ada", args)
+                return wrapper
+
+            def user_query(**options):
+                def decorate(handler):
+                    def wrapper(ctx, **args):
+                        return handler(ctx, user="ada", **args)
+                    return query(**options)(wrapper)
+                return decorate
+            """,
+        "notes.py": """\
+            from lib.users import user_query, with_user
+            from tidewell import query, v
+
+            @query
+            @with_user
+            def mine(ctx, user, args):
+                return [user, args]
+
+            @user_query(args={"n": v.number(), "to": v.optional(v.string())})
+            def some(ctx, user, n, to="all"):
+                return [user, n, to]
+            """,
+        "uses.py": "from lib.users import user_query\nfrom notes import mine, some",
+    }
+    mine, some = described(app, files).functions
+    assert [(spec.path, spec.file, spec.line) for spec in (mine, some)] == [
+        ("notes:mine", "notes.py", 6),
+        ("notes:some", "notes.py", 10),
+    ]
+    assert mine.args is None
+    assert some.args == to_json(v.object({"n": v.number(), "to": v.optional(v.string())}))
+    assert app.query("notes:mine", n=1) == ["ada", {"n": 1}]
+    assert app.query("notes:some", n=1) == ["ada", 1, "all"]
+    assert "ArgumentValidationError" in app.outcome("query", "notes:some", {"m": 1}).error
+
+
 def test_what_a_call_does_to_a_module_is_gone_with_the_call() -> None:
     files = {
         "a.py": """

@@ -46,12 +46,22 @@ def test_a_lone_args_takes_everything_and_no_parameter_takes_nothing() -> None:
     assert unannotated.visibility == "internal"
 
 
+def test_what_args_declares_may_be_taken_together() -> None:
+    @query(args={"a": v.any(), "b": v.optional(v.any()), "from": v.any()})
+    def together(ctx, a, **rest): ...  # type: ignore[no-untyped-def]  # the spelling under test
+
+    assert together.signature.arguments == v.object({"a": v.any(), "b": v.optional(v.any()), "from": v.any()})
+    assert together.signature.parameters == {}
+
+
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
         (lambda: query(lambda: 0), "takes ctx"),
         (lambda: query(lambda ctx, *rest: 0), "cannot be given by name"),
+        (lambda: query(lambda ctx, **rest: 0), r"'\*\*rest' takes is not declared; write args="),
         (lambda: query(args={"a": v.any()})(lambda ctx: 0), "not a parameter"),
+        (lambda: query(args={"a": v.any()})(lambda ctx, args: 0), "arrive by name"),
         (lambda: query(args={})(lambda ctx, a: 0), "not declared in args="),
         (lambda: query(args={"a": v.optional(v.any())})(lambda ctx, a: 0), "needs a default: a=None"),
         (lambda: query(args=v.string())(lambda ctx: 0), "args= is a dict"),
