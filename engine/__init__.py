@@ -7,7 +7,8 @@ A map, from what decides to what a person touches:
     committer                                 the order of commits; groups, one sync each
     conflict_report, conflicts                who overtook whom, and where it is kept
     mutations, mutation_queue, pace           from a call to a durable commit, however often it takes
-    idempotency, records, conditions          what is written along with a commit
+    idempotency, records, stored_nested,      what is written along with a commit
+      conditions, kept_claims
     attempts                                  what is kept of runs that were not committed
     queries, query_entries, query_lanes       the query cache; its records; executions on their way
     read_registry, interval_index,            who is told of a commit, and when

@@ -85,6 +85,10 @@ def no_rows(begin_ts: Timestamp, commit_ts: Timestamp) -> Iterable[tuple[bytes, 
     return ()
 
 
+def _nothing() -> None:
+    """Nobody asked to be told."""
+
+
 def no_record(begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
     return b""
 
@@ -189,6 +193,7 @@ class Committer:
     _wake: trio.Event = attrs.field(factory=trio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     is_over: bool = attrs.field(default=False, init=False)  # nobody writes any more
+    on_take_back: Callable[[], None] = attrs.field(default=_nothing, init=False)
     _newest: Timestamp = attrs.field(default=0, init=False)
     _lost: set[Timestamp] = attrs.field(factory=set, init=False)  # accepted, then refused by the store
     _losses: int = attrs.field(default=0, init=False)  # groups refused
@@ -383,6 +388,7 @@ class Committer:
         self._layers.clear()
         self._losses += 1
         self._lost.update(accepted.ts for accepted in refused)
+        self.on_take_back()  # nothing is accepted now but what is durable
         for accepted in refused:
             accepted.durable.fail(fault)
 

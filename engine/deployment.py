@@ -41,6 +41,7 @@ from engine.explain import Explained, explain
 from engine.files import Files
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
+from engine.kept_claims import KeptClaims
 from engine.mutation_queue import LANES as MUTATION_LANES
 from engine.mutations import Mutations
 from engine.offload import RunBlocking, run_in_thread
@@ -253,7 +254,11 @@ def _assemble(
     idempotency = Idempotency(store)
     keep_current(store)
     attempts = Attempts(store, clock, seams.run_blocking)
-    mutations = Mutations(runner, committer, idempotency, clock, chance, current_code, on_execution, attempts)
+    claims = KeptClaims(store)
+    committer.on_take_back = claims.forget_stamps
+    mutations = Mutations(
+        runner, committer, idempotency, claims, clock, chance, current_code, on_execution, attempts
+    )
     conflicts = Conflicts(store, committer, clock, chance)
     mutations.on_conflict = conflicts.note
     own_writes = OwnWrites(store, committer, mutations.hold)
@@ -296,7 +301,7 @@ def _assemble(
         query_lanes=query_lanes,
         actions=actions,
         pusher=pusher,
-        housekeeping=Housekeeping(store, committer, idempotency, clock, seams.run_blocking),
+        housekeeping=Housekeeping(store, committer, idempotency, claims, clock, seams.run_blocking),
         conflicts=conflicts,
         own_writes=own_writes,
         environment=environment,

@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from engine.attempts import Attempt, read_attempts
+from engine.kept_claims import KnownClaims
 from engine.records import Record, unpack_record
 from storage import Catalog, LogEntry, SharedStore, StoreError, Timestamp
 from tidewell.errors import InvalidId
@@ -161,6 +162,11 @@ class History:
     """The log of one data folder."""
 
     store: SharedStore
+    claims: KnownClaims = attrs.field(init=False)
+
+    @claims.default
+    def _claims_of_the_store(self) -> KnownClaims:
+        return KnownClaims(self.store)
 
     # ---- the log ---------------------------------------------------------------------
 
@@ -170,7 +176,7 @@ class History:
         for entry in self.store.log_backwards(wanted.until):
             if wanted.since is not None and entry.ts < wanted.since:
                 return
-            commit = read_commit(entry)
+            commit = read_commit(entry, self.claims)
             if wanted.matches(commit, catalog):
                 yield commit
 
@@ -178,7 +184,7 @@ class History:
         """Yield the commits after `ts` that match, oldest first."""
         catalog = self.store.catalog()
         for entry in self.store.log(max(ts, self.store.horizon), wanted.until):
-            commit = read_commit(entry)
+            commit = read_commit(entry, self.claims)
             if wanted.matches(commit, catalog):
                 yield commit
 
@@ -196,7 +202,7 @@ class History:
         if name.isascii() and name.isdigit() and len(name) < EXECUTION_DIGITS:
             entry = self.store.log_entry(int(name))
             if entry is not None:
-                return read_commit(entry)
+                return read_commit(entry, self.claims)
             raise NoSuchCommit(f"there is no commit {name}{self._near(int(name))}; `tidewell log` lists them")
         prefix = name.lower()
         if len(prefix) >= EXECUTION_DIGITS_MIN and not set(prefix) - set("0123456789abcdef"):
@@ -299,12 +305,13 @@ class History:
         if entry is None:  # older than the horizon: its version is still needed, its record is gone
             return None, ts, change
         operation = next((write.kind for write in entry.writes if write.id == change.id), change.operation)
-        return read_commit(entry), ts, attrs.evolve(change, operation=operation)
+        return read_commit(entry, self.claims), ts, attrs.evolve(change, operation=operation)
 
 
-def read_commit(entry: LogEntry) -> Committed:
+def read_commit(entry: LogEntry, claims: KnownClaims) -> Committed:
+    """Return a commit of the store that `claims` is of. Raises `LostClaims`."""
     try:
-        return Committed(entry, unpack_record(entry.record) if entry.record else None)
+        return Committed(entry, unpack_record(entry.record, claims) if entry.record else None)
     except msgspec.DecodeError:
         return Committed(entry, None)  # written by another version; its documents can be told all the same
 

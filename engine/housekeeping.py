@@ -1,8 +1,9 @@
 """Housekeeping: what a deployment forgets, a bounded step at a time, while it serves.
 
-Two things grow without anybody asking for it: the rows of idempotent requests and the
-history that older snapshots need. Both are kept for 14 days (`function-semantics.md`
-12.5 and 13.7), and both go in steps so small that no commit waits long for one.
+Three things grow without anybody asking for it: the rows of idempotent requests, the
+history that older snapshots need, and the claims that records name. The first two are kept for
+14 days (`function-semantics.md` 12.5 and 13.7), the third for as long as there is such a record. All
+go in steps so small that no commit waits long for one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from engine.backend import BackendFault
 from engine.clock import Clock
 from engine.committer import Committer
 from engine.idempotency import Idempotency
+from engine.kept_claims import KeptClaims
 from engine.offload import RunBlocking
 from storage import CommitOutcomeUnknown, RetentionPolicy, Store, StoreError
 
@@ -33,6 +35,7 @@ class Housekeeping:
     _store: Store
     _committer: Committer
     _idempotency: Idempotency
+    _claims: KeptClaims
     _clock: Clock
     _run_blocking: RunBlocking
     _policy: RetentionPolicy = attrs.field(factory=RetentionPolicy)
@@ -44,6 +47,7 @@ class Housekeeping:
             try:
                 await self.forget_requests()
                 await self.move_horizon()
+                await self.forget_claims()
             except CommitOutcomeUnknown:
                 raise
             except (BackendFault, StoreError) as error:
@@ -68,3 +72,9 @@ class Housekeeping:
             # Shielded like a commit: it is one, and the store must not be closed under it.
             with trio.CancelScope(shield=True):
                 is_done = (await self._run_blocking(retain)).is_done
+
+    async def forget_claims(self) -> None:
+        """Remove rows of claims that no record names any more, of the next few."""
+        rows = self._claims.unneeded_rows(self._store.horizon)
+        if rows:
+            await self._committer.write_rows(rows)

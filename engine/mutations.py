@@ -27,7 +27,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
@@ -40,11 +40,12 @@ from engine.backend import BackendFault, Call, Failure, MutationOutcome
 from engine.chance import Chance
 from engine.clock import Clock
 from engine.code import CodeVersion
-from engine.committer import Accepted, Committer, Overtaken, Proposal, View, no_rows
+from engine.committer import Accepted, Committer, Overtaken, Proposal, View
 from engine.conflict_report import ConflictReport, Participant, describe_conflict
 from engine.conflicts import RecentLines
 from engine.guest_outcomes import GuestOutcome, may_call_internal, pack_claims, read_outcome
 from engine.idempotency import Idempotency
+from engine.kept_claims import KeptClaims
 from engine.mutation_queue import LANES, Job, MutationQueue
 from engine.promise import Promise
 from engine.records import MutationRecord
@@ -67,6 +68,7 @@ class Mutations:
     _runner: Runner
     _committer: Committer
     _idempotency: Idempotency
+    _claims: KeptClaims
     _clock: Clock
     _chance: Chance
     _code: Callable[[], CodeVersion | None]
@@ -273,10 +275,18 @@ class Mutations:
             guest.writes,
             record.code.hash,
             record=record.pack,
-            rows=no_rows if job.idempotency is None else self._idempotency.rows(job.idempotency, guest),
+            rows=partial(self._rows, job, guest, record.frame.identity),
             packed_writes=guest.raw.writes,
         )
         return self._committer.accept(proposal)
+
+    def _rows(
+        self, job: Job, guest: GuestOutcome, claims: bytes, begin_ts: Timestamp, commit_ts: Timestamp
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """Yield what is kept with the commit besides its record."""
+        yield from self._claims.rows(claims, commit_ts)
+        if job.idempotency is not None:
+            yield from self._idempotency.rows(job.idempotency, guest)(begin_ts, commit_ts)
 
     def _note_lost(
         self, job: Job, call: frames.Call, ended: Lost, seen_ts: Timestamp, code: CodeVersion

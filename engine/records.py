@@ -3,12 +3,15 @@
 Written in the same storage transaction as the mutation's writes; the fields are
 those of `function-semantics.md` 13.6, docs/records.md tells them to users. The log keeps the
 bytes and knows nothing of their shape, which carries its own version. What is the same for all
-calls between two upgrades is named, not repeated (`conditions.py`), and so is the code.
+calls between two upgrades is named, not repeated (`conditions.py`), and so are the code and the
+claims of the caller (`kept_claims.py`).
 
 The stored form is an array: the version first, then the fields in a fixed order. A later version
-adds fields at the end, so that a reader of today's version finds what it knows; it never
-changes one. `schedules` is such a room: functions cannot schedule anything yet, and the
-scheduler will fill it.
+adds fields at the end, so that a reader of today's version finds what it knows. What it says in
+another way than before, a reader that does not know of it cannot take for something else: version
+3 leaves `identity` empty where it names the claims and `result` where that is of None, and has a
+number in `nested` for what the record has already. `schedules` is room that is kept: functions
+cannot schedule anything yet, and the scheduler will fill it.
 
 Budget: at most 1.5 times the packed arguments and 300 bytes for a small mutation.
 `bench/record_sizes.py` prints the figure, `tests/engine/test_records.py` holds it.
@@ -26,12 +29,16 @@ from engine.backend import Call
 from engine.code import CodeVersion
 from engine.conditions import CURRENT_NAME
 from engine.guest_outcomes import GuestOutcome
+from engine.kept_claims import KnownClaims, claims_name
+from engine.stored_nested import StoredNested, lengthen, shorten
 from sandbox import frames
 from sandbox.frames import Nested
 from sandbox.limits import DEFAULTS
 from storage import Timestamp
+from tidewell.values import pack
 
-RECORD_VERSION: Final = 2
+RECORD_VERSION: Final = 3
+RECORD_VERSION_MIN: Final = 2  # that can be read
 _COUNTERS: Final = tuple(sorted(DEFAULTS))  # the names of the counters, as the stored form orders them
 
 
@@ -63,11 +70,12 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     writes_digest: bytes
     result: bytes
     log_lines: list[str]
-    nested: list[Nested]
+    nested: list[StoredNested]
     nested_count: int
     trail: bytes
     error: str
     schedules: list[bytes] = []
+    claims: bytes = b""
 
 
 _INTERNAL, _ADMIN, _PRODUCTION = 1, 2, 4
@@ -89,7 +97,7 @@ class Record:
     code: str  # hash of the version
     conditions: bytes  # name of the conditions, see `conditions.py`
     args: bytes  # packed
-    identity: bytes  # packed claims
+    identity: bytes  # packed claims; empty if they were not looked up
     caller: str  # "socket", "http", "internal" or "cli"
     internal: bool  # it could reach internal functions
     admin: bool  # the caller was an admin, acting as `identity`
@@ -111,7 +119,13 @@ class Record:
     trail: bytes  # see `sandbox/trail.py`
     error: str = ""  # what the caller was told, of an attempt that failed; empty in the log
 
-    def pack(self) -> bytes:
+    def pack(self, *, names_claims: bool = False) -> bytes:
+        """Return the stored form.
+
+        Args:
+          names_claims: leave the claims to a row of their own, which whoever says this must write.
+        """
+        claims = claims_name(self.identity) if names_claims else b""
         flags = _INTERNAL * self.internal | _ADMIN * self.admin | _PRODUCTION * self.production
         return _encoder.encode(
             _Stored(
@@ -125,7 +139,7 @@ class Record:
                 code=bytes.fromhex(self.code),
                 conditions=self.conditions,
                 args=self.args,
-                identity=self.identity,
+                identity=b"" if claims else self.identity,
                 caller=self.caller,
                 flags=flags,
                 seed=self.seed,
@@ -138,25 +152,33 @@ class Record:
                 observed=self.observed,
                 reads_digest=self.reads_digest,
                 writes_digest=self.writes_digest,
-                result=self.result,
+                result=b"" if self.result == _DIGEST_OF_NONE else self.result,
                 log_lines=self.log_lines,
-                nested=self.nested,
+                nested=shorten(self.nested, (self.function, self.args, self.result)),
                 nested_count=self.nested_count,
                 trail=self.trail,
                 error=self.error,
+                claims=claims,
             )
         )
 
 
-def unpack_record(data: bytes) -> Record:
+def unpack_record(data: bytes, known: KnownClaims | None = None) -> Record:
     """Return the record in `data`.
+
+    Args:
+      known: of the store that the record is from. Whoever does not ask who called can do without.
 
     Raises:
       msgspec.DecodeError: it is none, or one of a version that this program does not know.
+      LostClaims: it names claims that the store does not have.
     """
     stored = _decoder.decode(data)
-    if stored.version < RECORD_VERSION:
-        raise msgspec.DecodeError(f"a record of version {stored.version}, at least {RECORD_VERSION} is known")
+    if stored.version < RECORD_VERSION_MIN:
+        raise msgspec.DecodeError(
+            f"a record of version {stored.version}, at least {RECORD_VERSION_MIN} is known"
+        )
+    result = stored.result or _DIGEST_OF_NONE
     return Record(
         execution=stored.execution.hex(),
         parent=stored.parent.hex(),
@@ -167,7 +189,7 @@ def unpack_record(data: bytes) -> Record:
         code=stored.code.hex(),
         conditions=stored.conditions,
         args=stored.args,
-        identity=stored.identity,
+        identity=known.packed(stored.claims) if known is not None and stored.claims else stored.identity,
         caller=stored.caller,
         internal=bool(stored.flags & _INTERNAL),
         admin=bool(stored.flags & _ADMIN),
@@ -182,9 +204,9 @@ def unpack_record(data: bytes) -> Record:
         observed=stored.observed,
         reads_digest=stored.reads_digest,
         writes_digest=stored.writes_digest,
-        result=stored.result,
+        result=result,
         log_lines=stored.log_lines,
-        nested=stored.nested,
+        nested=lengthen(stored.nested, (stored.function, stored.args, result)),
         nested_count=stored.nested_count,
         trail=stored.trail,
         error=stored.error,
@@ -204,7 +226,7 @@ class MutationRecord:
     production: bool
 
     def pack(self, begin_ts: Timestamp, commit_ts: Timestamp) -> bytes:
-        return self.at(begin_ts).pack()
+        return self.at(begin_ts).pack(names_claims=True)
 
     def at(self, begin_ts: Timestamp) -> Record:
         """Return the record of the call as run on the snapshot at `begin_ts`."""
@@ -257,3 +279,6 @@ def _outcome(guest: GuestOutcome) -> dict[str, Any]:
 
 def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:16]
+
+
+_DIGEST_OF_NONE: Final = digest(pack(None))  # what most mutations return

@@ -22,8 +22,9 @@ import attrs
 
 from engine.guest_outcomes import GuestOutcome
 from engine.history import Change, Committed, Operation, read_commit
+from engine.kept_claims import KeptClaims
 from engine.push import ACTIVE_KEY
-from engine.records import Record, digest
+from engine.records import Record, digest, with_outcome
 from engine.replay.recorded import CodeVersions, RecordedCall
 from engine.runner import BatchLost, Lost, Runner
 from sandbox.file_links import FILES_TABLE
@@ -94,6 +95,7 @@ class Suffix:
     _pool: Pool
     _on_progress: OnProgress
     _versions: CodeVersions = attrs.field(init=False)
+    _claims: KeptClaims = attrs.field(init=False)
     _touched: set[tuple[int, bytes]] = attrs.field(factory=set, init=False)
     _changed: list[ChangedCall] = attrs.field(factory=list, init=False)
     _calls: int = attrs.field(default=0, init=False)
@@ -101,6 +103,7 @@ class Suffix:
 
     def __attrs_post_init__(self) -> None:
         self._versions = CodeVersions(self._source)
+        self._claims = KeptClaims(self._fork)
 
     async def run(self) -> SuffixReport:
         """Replay, and compare.
@@ -114,7 +117,7 @@ class Suffix:
         batch: list[tuple[LogEntry, RecordedCall]] = []
         for entry in self._source.log(self._left_out.ts):
             self._touch(entry)
-            record = read_commit(entry).record
+            record = read_commit(entry, self._versions.claims).record
             call = None if record is None else self._versions.recorded(entry, record)
             if batch and (call is None or not _go_together(batch[0][1], call) or len(batch) == BATCH_MAX):
                 await self._run_batch(batch)
@@ -185,11 +188,34 @@ class Suffix:
         )
         settled: list[_Settled] = []
         for (entry, recorded), outcome in zip(batch, outcomes, strict=True):
-            settled.append(_settle(entry, recorded.record, outcome))
+            settled.append(self._settle(entry, recorded.record, outcome))
             if settled[-1].is_unlike_seen:
                 break
         self._keep(settled)
         return len(settled)
+
+    def _settle(self, entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> _Settled:
+        """Return what a call wrote and how it differs from its record."""
+        was = Committed(entry, record)
+        if isinstance(outcome, Lost):
+            return _Settled(entry, None, ChangedCall(was, ("lost",), outcome.message))
+        if outcome.failure is not None:
+            return _Settled(entry, None, ChangedCall(was, ("fails",), outcome.failure.message.strip()))
+        how: list[Difference] = []
+        if digest(outcome.raw.writes) != record.writes_digest:
+            how.append("writes")
+        if digest(outcome.raw.value) != record.result:
+            how.append("result")
+        changed = ChangedCall(was, tuple(how)) if how else None
+        if not outcome.writes:
+            return _Settled(entry, None, changed)
+        # As it ran this time, so that the log of the fork can be replayed too.
+        kept = with_outcome(record, outcome).pack(names_claims=True)
+        rows = tuple(self._claims.rows(record.identity, entry.ts))
+        # Where documents wait for the timestamp of their commit, those behind it have seen them without.
+        is_unlike_seen = outcome.writes.stamped(entry.ts) is not outcome.writes
+        commit = outcome.writes.commit(entry.ts, record=kept, private=rows)
+        return _Settled(entry, commit, changed, is_unlike_seen)
 
     def _files_table(self) -> int | None:
         info = self._fork.catalog().tables.get(FILES_TABLE)
@@ -219,51 +245,12 @@ class Suffix:
                     yield _change(is_now, would_be, (table, internal_id), before, after)
 
 
-def _settle(entry: LogEntry, record: Record, outcome: GuestOutcome | Lost) -> _Settled:
-    """Return what a call wrote and how it differs from its record."""
-    was = read_commit(entry)
-    if isinstance(outcome, Lost):
-        return _Settled(entry, None, ChangedCall(was, ("lost",), outcome.message))
-    if outcome.failure is not None:
-        return _Settled(entry, None, ChangedCall(was, ("fails",), outcome.failure.message.strip()))
-    how: list[Difference] = []
-    if digest(outcome.raw.writes) != record.writes_digest:
-        how.append("writes")
-    if digest(outcome.raw.value) != record.result:
-        how.append("result")
-    changed = ChangedCall(was, tuple(how)) if how else None
-    if not outcome.writes:
-        return _Settled(entry, None, changed)
-    kept = _record_of(record, outcome)
-    # Where documents wait for the timestamp of their commit, those behind it have seen them without.
-    is_unlike_seen = outcome.writes.stamped(entry.ts) is not outcome.writes
-    return _Settled(entry, outcome.writes.commit(entry.ts, record=kept.pack()), changed, is_unlike_seen)
-
-
 def _go_together(first: RecordedCall, other: RecordedCall) -> bool:
     return first.code.hash == other.code.hash and first.production == other.production
 
 
 def _tables_only(change: CatalogChange | None) -> CatalogChange | None:
     return None if change is None else CatalogChange(create_tables=change.create_tables)
-
-
-def _record_of(record: Record, outcome: GuestOutcome) -> Record:
-    """Return the record of a call as it ran this time, so that the log of the fork can be replayed too."""
-    raw = outcome.raw
-    return attrs.evolve(
-        record,
-        steps=outcome.steps,
-        counters=outcome.counters,
-        observed=sorted(outcome.observed),
-        reads_digest=digest(raw.reads),
-        writes_digest=digest(raw.writes),
-        result=digest(raw.value),
-        log_lines=raw.log_lines,
-        nested=raw.nested,
-        nested_count=raw.nested_count,
-        trail=raw.trail,
-    )
 
 
 def _change(

@@ -171,11 +171,17 @@ class Store:
         with self._environment.view() as view:
             return view.get(view.dbs.private, key)
 
-    def private_items(self, prefix: bytes, limit: int | None = None) -> list[tuple[bytes, bytes]]:
-        """Return the engine's rows whose keys begin with `prefix`, in order; at most `limit` of them."""
+    def private_items(
+        self, prefix: bytes, limit: int | None = None, *, start: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the engine's rows whose keys begin with `prefix`, in order; at most `limit` of them.
+
+        Args:
+          start: leave out those before this key.
+        """
         items: list[tuple[bytes, bytes]] = []
         with self._environment.view() as view, view.cursor(view.dbs.private) as cursor:
-            if cursor.set_range(prefix):
+            if cursor.set_range(max(prefix, start)):
                 for key, value in islice(cursor.iternext(), limit):
                     if not key.startswith(prefix):
                         break

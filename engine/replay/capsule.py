@@ -49,6 +49,7 @@ from storage import (
 from storage.layout import BY_ID, INDEX_NUMBER_FIRST, index_id_of, table_of
 from tidewell.errors import TidewellError
 from tidewell.ids import USER_TABLE_FIRST
+from tidewell.values import unpack
 
 CAPSULE_VERSION: Final = 1
 MAGIC: Final = b"tidewell capsule\n"
@@ -120,9 +121,11 @@ class Capsule:
             stored = _decoder.decode(plain)
             if stored.version != CAPSULE_VERSION:
                 raise InvalidCapsule(f"the capsule has version {stored.version}; use a newer Tidewell")
+            record = unpack_record(stored.record)
+            unpack(record.args), unpack(record.identity)  # they are trusted from here on
             return cls(
                 ts=stored.ts,
-                record=unpack_record(stored.record),
+                record=record,
                 code=decode_version(stored.code),
                 conditions=unpack_conditions(stored.conditions),
                 catalog=Catalog.unpack(stored.catalog),

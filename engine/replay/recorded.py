@@ -26,6 +26,7 @@ import msgspec
 from engine.attempts import Attempt
 from engine.code import CodeVersion
 from engine.conditions import Conditions, read_conditions
+from engine.kept_claims import KnownClaims
 from engine.push import load_version
 from engine.records import Record, unpack_record
 from sandbox import frames
@@ -71,11 +72,16 @@ class RecordedCall:
 
 @attrs.define(eq=False)
 class CodeVersions:
-    """The code and the conditions that records name, each decoded once."""
+    """The code, the conditions and the claims that records name, each decoded once."""
 
     _log: Log
+    claims: KnownClaims = attrs.field(init=False)
     _versions: OrderedDict[str, CodeVersion] = attrs.field(factory=OrderedDict, init=False)
     _conditions: dict[bytes, Conditions] = attrs.field(factory=dict, init=False)
+
+    @claims.default
+    def _claims_of_the_log(self) -> KnownClaims:
+        return KnownClaims(self._log)
 
     def code(self, name: str) -> CodeVersion:
         """Raises `UnknownVersion`."""
@@ -104,7 +110,7 @@ def read_recorded(log: Log, ts: Timestamp, versions: CodeVersions | None = None)
 
     Raises:
       NoRecord: there is no such commit, its history is gone, or it is one of the engine's own.
-      StoreError: the store cannot be read, or has lost the code.
+      StoreError: the store cannot be read, or has lost the code or the claims.
     """
     entry = log.log_entry(ts)
     if entry is None:
@@ -114,11 +120,12 @@ def read_recorded(log: Log, ts: Timestamp, versions: CodeVersions | None = None)
         raise NoRecord(f"there is no commit {ts}; {why}")
     if not entry.record:
         raise NoRecord(f"commit {ts} is the engine's own work (a push, or housekeeping) and has no call")
+    versions = versions or CodeVersions(log)
     try:
-        record = unpack_record(entry.record)
+        record = unpack_record(entry.record, versions.claims)
     except msgspec.DecodeError as error:
         raise NoRecord(f"the record of commit {ts} cannot be read by this version: {error}") from None
-    return (versions or CodeVersions(log)).recorded(entry, record)
+    return versions.recorded(entry, record)
 
 
 def read_attempt(log: Log, attempt: Attempt, versions: CodeVersions | None = None) -> RecordedCall:

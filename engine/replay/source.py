@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 import msgspec
 
-from engine.records import Record, unpack_record
+from engine.records import unpack_record
 from engine.replay.compare import Documents
 from engine.replay.recorded import CodeVersions, RecordedCall
 from sandbox.file_links import FILES_TABLE
@@ -92,12 +92,11 @@ class Source:
         for entry in self.store.log(after, until):
             if not entry.record:
                 continue
-            record: Record | None = None
             try:
-                record = unpack_record(entry.record)
+                record = unpack_record(entry.record, self.versions.claims)
                 yield self.versions.recorded(entry, record)
             except (msgspec.DecodeError, StoreError) as error:
-                yield Unreadable(entry.ts, record.function if record else "?", str(error))
+                yield Unreadable(entry.ts, _function_in(entry.record), str(error))
 
     def documents(self, entry: LogEntry) -> Documents:
         """Return what a commit wrote."""
@@ -112,9 +111,16 @@ class Source:
         )
 
 
+def _function_in(data: bytes) -> str:
+    try:
+        return unpack_record(data).function
+    except msgspec.DecodeError:
+        return "?"
+
+
 @attrs.frozen
 class Unreadable:
-    """A commit whose record, code or conditions cannot be read."""
+    """A commit whose record cannot be read, or something that it names."""
 
     ts: Timestamp
     function: str

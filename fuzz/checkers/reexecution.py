@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from engine.kept_claims import KnownClaims
 from engine.records import Record, unpack_record
 from fuzz.checkers.evaluator import Evaluator
 from fuzz.history import Query
@@ -52,6 +53,7 @@ def replay(store: Store, code: Code, scratch: Path, asked: Iterable[tuple[Query,
       asked: queries with timestamps. They are run in passing, when the second store is as of then.
     """
     done = Replay()
+    claims = KnownClaims(store)
     waiting = deque(sorted(asked, key=lambda each: each[1]))
     with Store.open(scratch, sync=False) as again:
         evaluator = Evaluator.load(again, code.cursor_key, list(code.modules), code.now_ms, code.seed)
@@ -68,7 +70,7 @@ def replay(store: Store, code: Code, scratch: Path, asked: Iterable[tuple[Query,
             for commit in store.read(0):
                 answer(commit.ts)
                 if commit.record and len(done.problems) < PROBLEMS_MAX:
-                    done.problems += _compare(commit, evaluator, again.head_ts)
+                    done.problems += _compare(commit, claims, evaluator, again.head_ts)
                 again.commit([attrs.evolve(commit, record=b"", private=())])
                 if commit.catalog is not None:
                     _fill_indexes(again)
@@ -87,8 +89,8 @@ def _fill_indexes(store: Store) -> None:
                     backfill.step(1000)
 
 
-def _compare(commit: Commit, evaluator: Evaluator, before: int) -> list[str]:
-    record = unpack_record(commit.record)
+def _compare(commit: Commit, claims: KnownClaims, evaluator: Evaluator, before: int) -> list[str]:
+    record = unpack_record(commit.record, claims)
     name = f"{record.function} at {commit.ts}"
     if record.begin_ts != before:
         return [f"{name} began at {record.begin_ts}, the commit before it is {before}"]

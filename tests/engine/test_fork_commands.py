@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from engine.cli import main
 from engine.history import read_commit
+from engine.kept_claims import KnownClaims
 from storage import SharedStore, Transaction
 from tidewell.ids import decode_id
 
@@ -182,7 +183,7 @@ def test_people_are_told_and_the_state_can_be_kept(told: Told, tmp_path: Path) -
         after = told.story.edited
         assert [entry.ts for entry in forked.log(after)] == [entry.ts for entry in original.log(after)]
         for entry in forked.log(after):
-            record = read_commit(entry).record
+            record = read_commit(entry, KnownClaims(forked)).record
             was = original.log_entry(entry.ts)
             assert was is not None
             if record is not None and record.function == "later:note":

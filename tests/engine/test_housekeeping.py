@@ -14,6 +14,7 @@ from engine.committer import Committer
 from engine.guest_outcomes import read_outcome
 from engine.housekeeping import READABLE_NS, Housekeeping
 from engine.idempotency import KEPT_NS, Idempotency
+from engine.kept_claims import PREFIX, KeptClaims
 from sandbox.frames import Outcome
 from storage import OutOfRetention, RetentionPolicy, Store, Transaction, WriteLog
 from tidewell.values import pack
@@ -65,7 +66,8 @@ def house(tmp_path: Path) -> Iterator[House]:
         committer = Committer(store, WriteLog(horizon=0), clock, lambda ts, keys: None, in_line)
         idempotency = Idempotency(store)
         policy = RetentionPolicy(age_ns=14 * DAY_NS)
-        keeping = Housekeeping(store, committer, idempotency, clock, in_line, policy)
+        claims = KeptClaims(store)
+        keeping = Housekeeping(store, committer, idempotency, claims, clock, in_line, policy)
         yield House(store, clock, committer, idempotency, keeping)
 
 
@@ -105,3 +107,17 @@ async def test_requests_past_their_time_are_forgotten_and_others_are_not(house: 
     kept = house.idempotency.find(("session", 1))
     assert kept is not None
     assert (await kept.wait()).value == "answer"
+
+
+async def test_claims_go_when_the_history_of_their_records_has_gone(house: House) -> None:
+    people = [pack({"issuer": "https://issuer.example", "subject": name}) for name in ("ann", "ben", "cleo")]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.committer.run)
+        for claims in people:
+            await house.committer.write_rows(house.keeping._claims.rows(claims, house.clock.ns))
+            house.clock.ns += 8 * DAY_NS
+        await house.keeping.move_horizon()
+        assert house.store.horizon > 0
+        await house.keeping.forget_claims()
+        house.committer.close()
+    assert {row[8:] for _, row in house.store.private_items(PREFIX)} == set(people[1:])

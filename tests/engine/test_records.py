@@ -14,6 +14,7 @@ import trio
 from engine.attempts import read_attempts
 from engine.backend import Identity
 from engine.conditions import read_conditions
+from engine.kept_claims import KnownClaims
 from engine.push import EVERYTHING, load_version
 from engine.records import Record, unpack_record
 from sandbox import determinism
@@ -21,7 +22,7 @@ from sandbox.frames import NESTED_MAX, Nested, Ran
 from sandbox.limits import DEFAULTS
 from sandbox.meter import FUEL_DEFAULT
 from storage import LogEntry, RetentionPolicy
-from tidewell.values import pack, unpack
+from tidewell.values import Value, pack, unpack
 
 from .deployed import Deployed, call, deployed
 
@@ -87,6 +88,12 @@ APP = {
             ctx.db.patch(counter, {"n": found["n"] + 1})
 
 
+        @mutation
+        def like_twice(ctx, counter: Id["counters"]) -> None:
+            for _ in range(2):
+                ctx.run_mutation("counter:like", {"counter": counter})
+
+
         @action
         def act(ctx) -> None:
             ctx.run_query("counter:count", {})
@@ -104,7 +111,7 @@ async def it(tmp_path: Path) -> AsyncIterator[Deployed]:
 def newest(it: Deployed) -> tuple[LogEntry, Record]:
     entry = it.deployment.store.log_entry(it.deployment.head_ts)
     assert entry is not None
-    return entry, unpack_record(entry.record)
+    return entry, unpack_record(entry.record, KnownClaims(it.deployment.store))
 
 
 def digest(data: bytes) -> bytes:
@@ -233,13 +240,19 @@ async def test_every_code_version_stays_while_records_need_it(it: Deployed) -> N
         assert load_version(store, code).hash == code
 
 
-async def test_record_of_a_small_mutation_keeps_to_its_budget(it: Deployed) -> None:
+@pytest.mark.parametrize("path", ["counter:like", "counter:like_twice"])
+@pytest.mark.parametrize("claims", [None, {"issuer": "https://issuer.example", "subject": "user|1234"}])
+async def test_record_of_a_small_mutation_keeps_to_its_budget(
+    it: Deployed, path: str, claims: dict[str, Value] | None
+) -> None:
     counter = (await it.query("counter:count")).value  # so that there is code that has run
     assert counter == 0
     await it.run("counter:add", by=1)
     entry, _ = newest(it)
     document_id = entry.writes[0].id
-    await it.run("counter:like", counter=document_id)
+    asked = call(path, identity=Identity(claims), counter=document_id)
+    outcome = await it.deployment.mutate(asked)
+    assert outcome.failure is None, outcome.failure
     entry, record = newest(it)
     budget = 1.5 * len(record.args) + 300
     assert len(entry.record) <= budget, f"{len(entry.record)} bytes, at most {budget}"
@@ -329,7 +342,7 @@ def test_record_comes_back_as_it_was_packed() -> None:
         writes_digest=bytes(16),
         result=bytes(16),
         log_lines=["[LOG] x"],
-        nested=[Nested(2, "a:c", pack({}), b"", bytes(16), "", 0)],
+        nested=[Nested(2, "a:c", pack([]), b"", bytes(16), "", 0)],
         nested_count=1,
         trail=b"12345",
         error="",
@@ -339,8 +352,8 @@ def test_record_comes_back_as_it_was_packed() -> None:
 
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     packed = msgspec.msgpack.decode(record_bytes())
-    packed[0] = 3
-    later = msgspec.msgpack.encode([*packed, "something new"])
+    packed[0] = 4
+    later = msgspec.msgpack.encode([*packed, b"", "something new"])
     assert unpack_record(later).function == "a:b"
 
 
