@@ -199,16 +199,20 @@ class History:
                 if commit.record is not None:
                     return commit
             raise NoSuchCommit("no mutation has been committed yet; call one with `tidewell run`")
-        if name.isascii() and name.isdigit() and len(name) < EXECUTION_DIGITS:
-            entry = self.store.log_entry(int(name))
-            if entry is not None:
-                return read_commit(entry, self.claims)
-            raise NoSuchCommit(f"there is no commit {name}{self._near(int(name))}; `tidewell log` lists them")
+        is_number = name.isascii() and name.isdigit() and len(name) < EXECUTION_DIGITS
+        entry = self.store.log_entry(int(name)) if is_number else None
+        if entry is not None:
+            return read_commit(entry, self.claims)
+        # An execution id may begin with digits alone, but hardly with as many as a timestamp has.
         prefix = name.lower()
-        if len(prefix) >= EXECUTION_DIGITS_MIN and not set(prefix) - set("0123456789abcdef"):
+        is_prefix = len(prefix) >= EXECUTION_DIGITS_MIN and not set(prefix) - set("0123456789abcdef")
+        if is_prefix and not (is_number and len(prefix) > EXECUTION_DIGITS // 2):
             for commit in self.newest(Wanted()):
                 if commit.record is not None and commit.record.execution.startswith(prefix):
                     return commit
+        if is_number:
+            raise NoSuchCommit(f"there is no commit {name}{self._near(int(name))}; `tidewell log` lists them")
+        if is_prefix:
             raise NoSuchCommit(
                 f"no execution {name} was committed; `tidewell log` lists those that were, and "
                 "`tidewell log --failed` those that were not"

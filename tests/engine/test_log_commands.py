@@ -13,6 +13,7 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from engine.chance import SystemChance
 from engine.cli import main
 
 from .deployed import deployed
@@ -132,6 +133,24 @@ def test_show_tells_what_became_of_earlier_attempts(story: Story) -> None:
 def test_show_takes_the_start_of_an_execution_id(story: Story) -> None:
     [found] = objects(f"show {story.edited}")
     assert objects(f"show {found['execution'][:8]}") == [found]
+
+
+def test_execution_id_that_begins_with_digits_alone_is_found(tmp_path: Path) -> None:
+    """One in fifty does, if somebody types eight; it was taken for a timestamp that does not exist."""
+
+    class Digits(SystemChance):
+        def token(self, size_bytes: int) -> bytes:
+            return b"\x12\x34\x56\x78" + super().token(size_bytes - 4)
+
+    async def live() -> None:
+        async with deployed(tmp_path, {"posts.py": POSTS}, chance=Digits()) as it:
+            await it.run("posts:write", text="Trams")
+
+    trio.run(live)
+    shown = run("show 12345678 --json", str(tmp_path / "data"))
+    assert json.loads(shown.stdout)["execution"].startswith("12345678"), shown.output
+    missing = run("show 87654321", str(tmp_path / "data"))
+    assert "there is no commit 87654321" in missing.output
 
 
 def test_failed_attempts_are_listed_apart(story: Story) -> None:
