@@ -50,6 +50,12 @@ _REMEDIES: Final = {
     "FrozenSet": "a set is not a value; use sorted(...) or list(...)",
     "Deque": "a deque is not a value; use list(...)",
     "Decimal": "a Decimal is not a value; use str(...) or float(...)",
+    "DateTime": "a datetime is not a value; use x.isoformat() or x.timestamp()",
+    "Date": "a date is not a value; use x.isoformat()",
+    "Time": "a time is not a value; use x.isoformat()",
+    "Delta": "a timedelta is not a value; use x.total_seconds()",
+    "Uuid": "a UUID is not a value; use str(...)",
+    "generator": "a generator is not a value; use list(...)",
     "Query": "a query is not a value; end it with .collect(), .take(n), .first() or .unique()",
     "Declared": "a function is not a value; pass its path as text",
 }
@@ -94,7 +100,7 @@ def take_in_wide(
     would lose digits as a number (N2), so `refuse_wide` must see the value after it.
 
     Args:
-      is_document: it is going to be written, so it may hold `COMMIT_TS`.
+      is_document: it is going to be written, so it may hold `COMMIT_TS`, and fields of it may be `MISSING`.
     """
     walk = _Walk(charge, bytes_max, is_document)
     try:
@@ -205,6 +211,8 @@ class _Walk:
                 copy[key] = item
             elif item is not MISSING:
                 copy[key] = self.copy(item, depth_left - 1)
+            elif not self._is_document:
+                raise _NoValue
         return copy
 
 
@@ -231,7 +239,7 @@ def _plain_of(value: object) -> dict[Any, Any] | tuple[Any, ...] | None:
     if not is_guest_instance(value) or not hasattr(type(value), "_dataclass_"):
         return None
     held = value.__dict__
-    return {name: held.get(name, MISSING) for name in type(value)._dataclass_}  # type: ignore[attr-defined]  # looked at just before
+    return {name: held[name] for name in type(value)._dataclass_ if name in held}  # type: ignore[attr-defined]  # looked at just before
 
 
 def _explain(value: Any, path: str, depth_left: int, is_document: bool) -> NoReturn:
@@ -253,7 +261,7 @@ def _find(value: Any, path: str, depth_left: int, is_document: bool) -> None:
             raise InvalidValue(path, f"an object of {len(fields)} entries, at most {OBJECT_ENTRIES_MAX}")
         normalize(dict.fromkeys(fields), path)
         for key in sorted(fields):
-            if fields[key] is not MISSING:
+            if fields[key] is not MISSING or not is_document:
                 _find(fields[key], f"{path}.{key}", depth_left - 1, is_document)
     elif kind is list or kind is tuple:
         if depth_left <= 0:

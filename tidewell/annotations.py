@@ -152,7 +152,7 @@ def _union(arguments: tuple[Any, ...], where: str) -> Validator:
     for member in members:
         parts = member.members if isinstance(member, UnionValidator) else (member,)
         flat.extend(part for part in parts if part not in flat and part != NULL)
-    is_nullable = len(flat) < len(members) and any(
+    is_nullable = any(
         NULL in (member.members if isinstance(member, UnionValidator) else (member,)) for member in members
     )
     union = flat[0] if len(flat) == 1 else UnionValidator(tuple(flat))

@@ -220,7 +220,7 @@ class IdValidator(Validator):
 
 @attrs.frozen
 class LiteralValidator(Validator):
-    value: Value
+    value: Value = attrs.field(eq=lambda value: (type(value), value))  # to Python, 1 == True == Int64(1)
 
     def _check(self, value: Value, scope: Scope) -> Value:
         if type(value) is type(self.value) and value == self.value:

@@ -206,7 +206,7 @@ def _normalize_other(value: object, path: str, depth_max: int) -> Value:
     if names:
         return _normalize_dict({name: getattr(value, name) for name in names}, path, depth_max)
     if value is MISSING:
-        raise InvalidValue(path, "MISSING stands for an absent field and is not a value")
+        raise InvalidValue(path, "MISSING stands for an absent field and is not a value; leave it out")
     if value is COMMIT_TS:
         raise InvalidValue(
             path, "a commit timestamp is not known before the commit; it can be written, no more"

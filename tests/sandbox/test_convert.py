@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.convert import take_in
+from sandbox.convert import refuse_wide, take_in, take_in_wide
 from sandbox.faults import Terminated
 from sandbox.meter import Meter
 from tidewell.errors import InvalidValue, LimitExceeded
@@ -52,10 +52,10 @@ def test_a_value_is_taken_in_as_normalize_does(value: Any) -> None:
         expected = normalize(value, "x")
     except InvalidValue:
         with pytest.raises(InvalidValue) as caught:
-            take_in(value, "x", charge)
+            refuse_wide(take_in_wide(value, "x", charge, is_document=True)[0], "x")
         assert caught.value.path.startswith("x")
     else:
-        assert pack(take_in(value, "x", charge)) == pack(expected)
+        assert pack(take_in_wide(value, "x", charge, is_document=True)[0]) == pack(expected)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,7 @@ def test_a_value_is_taken_in_as_normalize_does(value: Any) -> None:
         ({"a": [1, {"b": {3}}]}, "x.a[1].b: an object of type set is not a value"),
         ({"a": {"$b": 1}}, "x.a: the key '$b' starts with '$'"),
         ([MISSING], "x[0]: MISSING stands for an absent field"),
+        ({"a": {"b": MISSING}}, "x.a.b: MISSING stands for an absent field"),
         ({"a": 2**53 + 1}, "x.a: the integer 9007199254740993 is outside"),
         ([[[[1]]]], "x[0][0][0]: nested too deeply"),
         (["y" * 2000], "TooLargeValue: x is larger than 1000 bytes"),
@@ -101,7 +102,8 @@ def test_large_texts_cost_by_their_length() -> None:
 APP = {
     "m.py": """
         from dataclasses import dataclass, field
-        from tidewell import query
+        from datetime import datetime
+        from tidewell import MISSING, query
 
         @dataclass
         class Point:
@@ -119,6 +121,18 @@ APP = {
         @query
         def a_query(ctx):
             return ctx.db.query("x")
+
+        @query
+        def a_moment(ctx):
+            return {"at": datetime.now()}
+
+        @query
+        def missing(ctx):
+            return {"a": MISSING}
+
+        @query
+        def missing_argument(ctx):
+            return ctx.run_query("m:takes", {"point": {"x": 1}, "b": MISSING})
 
         @query
         def takes(ctx, point: Point) -> int:
@@ -139,6 +153,9 @@ def test_a_guests_dataclass_is_the_dict_of_its_fields() -> None:
     [
         ("m:a_set", "ReturnsValidationError: returns[0]: a set is not a value; use sorted(...) or list(...)"),
         ("m:a_query", "ReturnsValidationError: returns: a query is not a value; end it with .collect()"),
+        ("m:a_moment", "ReturnsValidationError: returns.at: a datetime is not a value; use x.isoformat() or"),
+        ("m:missing", "ReturnsValidationError: returns.a: MISSING stands for an absent field"),
+        ("m:missing_argument", "Uncaught InvalidValue: args.b: MISSING stands for an absent field"),
     ],
 )
 def test_a_result_that_is_no_value_says_what_to_do(path: str, message: str) -> None:

@@ -197,6 +197,9 @@ class Point:
         (str | float | None, v.union(v.string(), v.number(), v.null())),
         (Literal["a", "b"], v.union(v.literal("a"), v.literal("b"))),
         (Literal["a"], v.literal("a")),
+        (Literal["a", "b"] | None, v.nullable(v.union(v.literal("a"), v.literal("b")))),
+        (Optional[Literal["a", "b", None]], v.nullable(v.union(v.literal("a"), v.literal("b")))),  # noqa: UP045
+        (Literal[1, True] | None, v.union(v.literal(1), v.literal(True), v.null())),
         (Any, v.any()),
         (Options, v.object({"name": str, "limit": v.optional(int)})),
         (Place, v.object({"name": str, "stars": v.optional(v.number())})),
