@@ -54,6 +54,9 @@ class HeldDeployment:
     def kind_of(self, path: str) -> Kind | None:
         return self.inner.kind_of(path)
 
+    def newest_success(self, session_id: str) -> tuple[int, int] | None:
+        return self.inner.newest_success(session_id)
+
     async def query(self, call: Call, *, ts: int | None = None) -> QueryOutcome:
         return await self.inner.query(call, ts=ts)
 
