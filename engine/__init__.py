@@ -21,8 +21,9 @@ A map, from what decides to what a person touches:
     own_writes, environment, edits            what an operator writes: variables, documents
     deployment, housekeeping, collector       the parts put together, and kept tidy
 
-    session, query_set, commands, answers,    one socket's protocol, without I/O
-      failures, clients, id_ranges, pacing, held, heavy
+    session, client_requests, transitions,    one socket's protocol, without I/O
+      query_set, commands, answers, failures,
+      clients, id_ranges, pacing, held, heavy
     connection                                a WebSocket that carries out what its session commands
     exchange, http, http_api, site            HTTP, the API and pages
     http_actions, files, files_api            requests that the app's own functions answer; files

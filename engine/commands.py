@@ -71,4 +71,18 @@ class Close:
     detail: str = ""
 
 
+class GiveUp(Exception):
+    """A session cannot go on. What `Close` says of it."""
+
+    def __init__(self, code: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.reason = reason
+        self.detail = detail
+
+    @classmethod
+    def short_of_memory(cls) -> GiveUp:
+        return cls(1013, "TooManyConcurrentRequests", "memory for arguments is short")
+
+
 Command = Send | RunMutation | RunAction | Verify | Update | Close

@@ -38,9 +38,10 @@ from engine.exchange import Upgrade
 from engine.heavy import HeavyReader, is_heavy, is_too_heavy, read_message
 from engine.pacing import Heartbeat, TokenBucket
 from engine.receiving import Unread
-from engine.session import Job, Session
+from engine.session import Session
 from engine.shared_limits import Share, SharedState
 from engine.socket_stream import SocketStream
+from engine.transitions import Job
 
 log = logging.getLogger(__name__)
 

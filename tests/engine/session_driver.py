@@ -17,8 +17,9 @@ from engine.auth import Authenticator, Grant, TokenRefused
 from engine.backend import ActionOutcome, BackendFault, Identity, MutationOutcome
 from engine.clients import Client
 from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
-from engine.session import Job, Session
+from engine.session import Session
 from engine.shared_limits import Allowance
+from engine.transitions import Job
 from tidewell.protocol import decode_ts
 
 from .fake_backend import FakeBackend
