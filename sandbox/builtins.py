@@ -18,10 +18,11 @@ from sandbox.guards import Structure
 from sandbox.host import HostObject
 from sandbox.lazy import Lazies
 from sandbox.meter import Meter
-from sandbox.methods import INT_TEXT_MAX, Methods, codec
+from sandbox.methods import INT_TEXT_MAX, Methods
 from sandbox.operators import operator_guards, too_long, whole
 from sandbox.sets import FrozenSet, Set, SetMaker
 from sandbox.text import Texts
+from sandbox.text_methods import codec
 
 _MISSING: Final = object()
 ROUND_MAX: Final = 400
@@ -172,6 +173,8 @@ class Builtins(HostObject):
             raise ValueError(f"round: digits must be an int up to {ROUND_MAX}")
         if isinstance(number, int):
             self._charge(costs.product_steps(number.bit_length(), number.bit_length()))
+        elif digits is not None and type(number) is float:
+            self._charge(costs.float_steps(number, abs(digits)))
         return round(number) if digits is None else round(number, digits)
 
     def _divmod(self, a: Any, b: Any, /) -> Any:
@@ -249,8 +252,10 @@ class Builtins(HostObject):
         return whole(result)
 
     def _float(self, value: Any = 0.0, /) -> float:
-        if type(value) in (str, bytes) and len(value) > INT_TEXT_MAX:
-            raise ValueError(f"float() of a text of more than {INT_TEXT_MAX} digits")
+        if type(value) in (str, bytes):
+            if len(value) > INT_TEXT_MAX:
+                raise ValueError(f"float() of a text of more than {INT_TEXT_MAX} digits")
+            self._charge(len(value) // costs.PARSED_DIGITS)
         return float(value)
 
     def _bool(self, value: Any = False, /) -> bool:

@@ -39,6 +39,9 @@ COMPARE_GUARDS = {
     ast.GtE: "_ge_",
 }
 _IDENTITIES = (None, True, False, Ellipsis)
+_EDGE_SIZE = 64  # characters: comparing so many with the beginning of a text takes no time
+_SOUGHT_SIZE = 8  # nor does looking for so many in a short text
+_FEW_EDGES = 8
 
 
 def names_functions(node: ast.Attribute) -> bool:
@@ -60,11 +63,28 @@ def is_constant(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant)
 
 
-def is_literal(node: ast.expr) -> bool:
-    """Whether `node` is a constant or a tuple of constants."""
-    if isinstance(node, ast.Tuple):
-        return all(isinstance(item, ast.Constant) for item in node.elts)
-    return isinstance(node, ast.Constant)
+def is_short(node: ast.expr, size: int) -> bool:
+    """Whether `node` is a literal of at most `size` characters, or a few literals of as many together."""
+    items = node.elts if isinstance(node, ast.Tuple) else [node]
+    if len(items) > _FEW_EDGES:
+        return False
+    for item in items:
+        if not isinstance(item, ast.Constant) or not isinstance(item.value, (str, bytes)):
+            return False
+        size -= len(item.value)
+    return size >= 0
+
+
+def seeks_little(node: ast.Call) -> bool:
+    """Whether `node` is a call of a text method for nothing or for a short literal."""
+    if not isinstance(node.func, ast.Attribute):
+        return False
+    if node.func.attr in policy.EDGE_ATTRIBUTES:
+        return bool(node.args) and is_short(node.args[0], _EDGE_SIZE)
+    if node.func.attr in policy.SOUGHT_ATTRIBUTES:
+        few = all(keyword.arg == "maxsplit" for keyword in node.keywords)
+        return few and (not node.args or is_short(node.args[0], _SOUGHT_SIZE))
+    return False
 
 
 class ExpressionTransformer(PolicyTransformer):
@@ -216,13 +236,7 @@ class ExpressionTransformer(PolicyTransformer):
             and "super" not in self.bound_names
         ):
             return self.super_call(node, func, func.value)
-        if (
-            isinstance(func, ast.Attribute)
-            and func.attr in policy.EDGE_ATTRIBUTES
-            and node.args
-            and is_literal(node.args[0])
-            and self.mode is not Mode.CALL
-        ):
+        if isinstance(func, ast.Attribute) and seeks_little(node) and self.mode is not Mode.CALL:
             func.value = self.visit(func.value)
             node.func = Inliner(self.mode, func).text_method(func)
             node.args = [self.visit(arg) for arg in node.args]

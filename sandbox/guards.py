@@ -247,7 +247,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
             structure.find(item, holder)
             return item in holder
         if kind is str or kind is bytes:
-            charge(len(holder) // costs.SCAN_BYTES)
+            charge(costs.forward_steps(len(holder), len(item) if type(item) is kind else 1))
             return item in holder
         if kind is range:
             if type(item) is float and item.is_integer():

@@ -19,6 +19,7 @@ import ast
 import enum
 from typing import Final
 
+from sandbox.costs import SHORT_TEXT
 from sandbox.restricted import call, located
 
 SMALL: Final = 1_000_000_000  # one digit of CPython's integers: comparisons with it are specialised
@@ -102,9 +103,9 @@ class Inliner:
         ]
 
     @staticmethod
-    def _short_text(first: ast.expr, again: ast.expr) -> ast.expr:
+    def _short_text(first: ast.expr, again: ast.expr, size: int = _SMALL_TEXT) -> ast.expr:
         length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
-        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_SMALL_TEXT)])
+        short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(size)])
         return ast.BoolOp(op=ast.And(), values=[_is(first, "_str_"), short])
 
     def _choice(self, test: ast.expr, body: ast.expr, orelse: ast.expr) -> ast.expr:
@@ -215,7 +216,7 @@ class Inliner:
     def text_method(self, node: ast.Attribute) -> ast.expr:
         """`text.method`: a short text is read in no time. The method's name stays what the guest wrote."""
         first, again = self._kept("m", node.value)
-        test = self._short_text(first, again)
+        test = self._short_text(first, again, SHORT_TEXT)
         plain = ast.Attribute(value=again, attr=node.attr, ctx=ast.Load())
         guarded = call("_getattr_", again, ast.Constant(node.attr), at=self._at)
         return self._choice(test, plain, guarded)

@@ -2,14 +2,11 @@
 
 `policy.COSTED_ATTRIBUTES` names them. For a builtin type the guard returns a
 method that checks its arguments by exact type and charges; on any other object
-the attribute is loaded as it is. Text methods that read their text once charge
-by its length when they are loaded, since nothing else about them depends on
-the arguments.
+the attribute is loaded as it is. Those of text and bytes are in `text_methods`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from types import MethodType
 from typing import Any, Final
@@ -19,32 +16,12 @@ from sandbox.faces import Face
 from sandbox.guards import Structure
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS
+from sandbox.text_methods import Method, TextMethods, titled
 
 INT_TEXT_MAX: Final = 5_000  # digits in any base; a decimal of INTEGER_BITS_MAX bits has 4,933
 _NOTHING: dict[Any, Any] = {}
 _VALUES: Final[type] = type(_NOTHING.values())
 _TEXTS: Final = frozenset({str, bytes})
-CODECS: Final = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1"})
-_ERRORS: Final = frozenset({"strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace"})
-
-Method = Callable[..., Any]
-
-
-def too_long(kind: type) -> ValueError:
-    return ValueError(f"a {kind.__name__} of more than {policy.TEXT_LENGTH_MAX} characters")
-
-
-def codec(encoding: Any, errors: Any) -> None:
-    if type(encoding) is not str or encoding.lower().replace("_", "-") not in CODECS:
-        raise LookupError("unknown encoding; utf-8, ascii and latin-1 exist in functions")
-    if type(errors) is not str or errors not in _ERRORS:
-        raise LookupError("unknown error handler name")
-
-
-def titled(method: Method, name: str) -> Method:
-    """Return `method` with the name that its text shows."""
-    method.__name__ = method.__qualname__ = name
-    return method
 
 
 def merge_order(keys: list[Any], reverse: bool) -> list[int]:
@@ -84,29 +61,13 @@ class Methods:
         self._meter = meter
         self._charge = meter.charge
         self._structure = structure
-        text: dict[str, Method] = {
-            "join": self._join,
-            "replace": self._replace,
-            "center": self._pad("center"),
-            "ljust": self._pad("ljust"),
-            "rjust": self._pad("rjust"),
-            "zfill": self._zfill,
-            "expandtabs": self._expandtabs,
-            "translate": self._translate,
-            "split": self._split("split"),
-            "rsplit": self._split("rsplit"),
-            "startswith": self._edge("startswith"),
-            "endswith": self._edge("endswith"),
-            "count": self._scan("count"),
-            "find": self._scan("find"),
-            "rfind": self._scan("rfind"),
-            "index": self._scan("index"),
-            "rindex": self._scan("rindex"),
-        }
-        self._readers = {name: self._reading(name) for name in policy.COSTED_ATTRIBUTES}
+        texts = TextMethods(meter, structure)
+        self.maketrans = texts.maketrans
+        self.fromhex = texts.fromhex
+        self._readers = {name: texts.reading(name) for name in policy.COSTED_ATTRIBUTES}
         self.table: dict[type, dict[str, Method]] = {
-            str: {**text, "encode": self._encode, "maketrans": self._maketrans},
-            bytes: {**text, "decode": self._decode, "hex": self._hex, "fromhex": self._fromhex_on},
+            str: texts.text,
+            bytes: texts.data,
             float: {"fromhex": self._float_fromhex_on},
             list: {
                 "extend": self._extend, "sort": self._sort, "index": self._index,
@@ -125,7 +86,9 @@ class Methods:
             **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS,
             _VALUES)},
             range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
-            int: {"to_bytes": self._to_bytes, "from_bytes": self._from_bytes_on},
+            int: {
+                "to_bytes": self._to_bytes, "from_bytes": self._from_bytes_on, "bit_count": self._bit_count,
+            },
         }  # fmt: skip
 
     def load(self, value: Any, name: str) -> Any:
@@ -139,7 +102,7 @@ class Methods:
             special = self.table[kind].get(name)
             if special is not None:
                 return MethodType(special, value)
-            if len(value) > costs.COPY_BYTES and name in self._readers:
+            if len(value) > costs.SHORT_TEXT and name in self._readers:
                 return MethodType(self._readers[name], value)
             return getattr(value, name)
         methods = self.table.get(kind)
@@ -152,150 +115,6 @@ class Methods:
         elif isinstance(value, int) and name in self.table[int]:
             return MethodType(self.table[int][name], value)
         return getattr(value, name)
-
-    # ---- text --------------------------------------------------------------------
-
-    def _own(self, value: Any, other: Any) -> None:
-        if type(other) is not type(value):
-            raise TypeError(f"a {type(value).__name__} is required, not {type(other).__name__}")
-
-    def _scanned(self, value: Any) -> None:
-        if len(value) > costs.SCAN_BYTES:
-            self._charge(len(value) // costs.SCAN_BYTES)
-
-    def _reading(self, method: str) -> Method:
-        """A method that reads its text once, charged at every call."""
-
-        def read(value: Any, *args: Any, **kwargs: Any) -> Any:
-            self._scanned(value)
-            return getattr(value, method)(*args, **kwargs)
-
-        return titled(read, method)
-
-    def _edge(self, method: str) -> Method:
-        def edge_of(value: Any, edge: Any, *bounds: Any) -> Any:
-            if type(edge) is tuple:
-                self._charge(len(edge))
-            return getattr(value, method)(edge, *bounds)
-
-        return titled(edge_of, method)
-
-    def _join(self, value: Any, items: Any) -> Any:
-        kind = type(value)
-        parts = self._structure.listed(items)
-        if not {kind}.issuperset(map(type, parts)):
-            i, odd = next((i, part) for i, part in enumerate(parts) if type(part) is not kind)
-            raise TypeError(
-                f"sequence item {i}: expected {kind.__name__} instance, {type(odd).__name__} found"
-            )
-        size = len(value) * max(len(parts) - 1, 0) + sum(map(len, parts))
-        if size > policy.TEXT_LENGTH_MAX:
-            raise too_long(kind)
-        self._charge(size // costs.COPY_BYTES)
-        return value.join(parts)
-
-    def _replace(self, value: Any, old: Any, new: Any, count: int = -1) -> Any:
-        self._own(value, old)
-        self._own(value, new)
-        if type(count) is not int:
-            raise TypeError("replace: the count must be an int")
-        self._scanned(value)
-        if len(new) > len(old):
-            times = value.count(old) if count < 0 else min(count, value.count(old))
-            if len(value) + times * (len(new) - len(old)) > policy.TEXT_LENGTH_MAX:
-                raise too_long(type(value))
-            self._charge(times * len(new) // costs.COPY_BYTES)
-        return value.replace(old, new, count)
-
-    def _width(self, value: Any, width: Any) -> None:
-        if type(width) is not int:
-            raise TypeError("a width must be an int")
-        if width > policy.TEXT_LENGTH_MAX:
-            raise too_long(type(value))
-        self._charge(max(width, len(value)) // costs.COPY_BYTES)
-
-    def _pad(self, method: str) -> Method:
-        def pad(value: Any, width: Any, *fill: Any) -> Any:
-            self._width(value, width)
-            return getattr(value, method)(width, *fill)
-
-        return titled(pad, method)
-
-    def _zfill(self, value: Any, width: Any) -> Any:
-        self._width(value, width)
-        return value.zfill(width)
-
-    def _expandtabs(self, value: Any, tabsize: Any = 8) -> Any:
-        if type(tabsize) is not int:
-            raise TypeError("a tab size must be an int")
-        tab = "\t" if type(value) is str else b"\t"
-        if len(value) + value.count(tab) * max(tabsize, 0) > policy.TEXT_LENGTH_MAX:
-            raise too_long(type(value))
-        self._scanned(value)
-        return value.expandtabs(tabsize)
-
-    def _translate(self, value: Any, table: Any, *rest: Any, **kwargs: Any) -> Any:
-        self._charge(len(value) // 4 + 1)
-        if type(value) is str:
-            if type(table) is not dict:
-                raise TypeError("translate: the table must be a dict; make it with str.maketrans")
-            longest = 1
-            for item in table.values():
-                self._charge(1)
-                if type(item) is str:
-                    longest = max(longest, len(item))
-                elif item is not None and type(item) is not int:
-                    raise TypeError("translate: values must be text, numbers or None")
-            if len(value) * longest > policy.TEXT_LENGTH_MAX:
-                raise too_long(str)
-        return value.translate(table, *rest, **kwargs)
-
-    def _split(self, method: str) -> Method:
-        def split(value: Any, sep: Any = None, maxsplit: int = -1) -> Any:
-            if sep is not None:
-                self._own(value, sep)
-            self._scanned(value)
-            result = getattr(value, method)(sep, maxsplit)
-            self._charge(len(result))
-            return result
-
-        return titled(split, method)
-
-    def _scan(self, method: str) -> Method:
-        def scan(value: Any, sub: Any, *bounds: Any) -> Any:
-            self._scanned(value)
-            return getattr(value, method)(sub, *bounds)
-
-        return titled(scan, method)
-
-    def _encode(self, value: str, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        codec(encoding, errors)
-        self._scanned(value)
-        result = value.encode(encoding, errors)
-        if len(result) > policy.TEXT_LENGTH_MAX:
-            raise too_long(bytes)
-        return result
-
-    def _decode(self, value: bytes, encoding: str = "utf-8", errors: str = "strict") -> str:
-        codec(encoding, errors)
-        self._scanned(value)
-        return value.decode(encoding, errors)
-
-    def _hex(self, value: bytes, *args: Any) -> str:
-        if len(value) * 3 > policy.TEXT_LENGTH_MAX:
-            raise too_long(str)
-        self._scanned(value)
-        return value.hex(*args)
-
-    def _maketrans(self, _value: str, *args: Any) -> dict[int, Any]:
-        return self.maketrans(*args)
-
-    def maketrans(self, *args: Any) -> dict[int, Any]:
-        for arg in args:
-            if type(arg) not in (str, dict):
-                raise TypeError("maketrans takes texts or one dict")
-            self._charge(len(arg) + 1)
-        return str.maketrans(*args)
 
     # ---- lists -------------------------------------------------------------------
 
@@ -411,20 +230,13 @@ class Methods:
             data = bytes(items)
         if len(data) * 8 > policy.INTEGER_BITS_MAX:
             raise OverflowError(f"an integer of more than {policy.INTEGER_BITS_MAX} bits")
+        self._charge(len(data) // costs.HASH_BYTES)
         return int.from_bytes(data, byteorder, signed=bool(signed))
-
-    def fromhex(self, text: Any) -> bytes:
-        if type(text) is not str:
-            raise TypeError("fromhex() argument must be str")
-        self._charge(len(text) // costs.SCAN_BYTES)
-        return bytes.fromhex(text)
-
-    def _fromhex_on(self, _value: bytes, text: Any) -> bytes:
-        return self.fromhex(text)
 
     def float_fromhex(self, text: Any) -> float:
         if type(text) is not str or len(text) > INT_TEXT_MAX:
             raise ValueError("invalid hexadecimal floating-point string")
+        self._charge(len(text) // costs.SCAN_BYTES)
         return float.fromhex(text)
 
     def _float_fromhex_on(self, _value: float, text: Any) -> float:
@@ -436,4 +248,9 @@ class Methods:
     def _to_bytes(self, value: int, length: Any = 1, byteorder: Any = "big", *, signed: Any = False) -> bytes:
         if type(length) is not int or length > policy.INTEGER_BITS_MAX:
             raise OverflowError("to_bytes: too many bytes")
+        self._charge(max(length, 0) // costs.HASH_BYTES)
         return value.to_bytes(length, byteorder, signed=bool(signed))
+
+    def _bit_count(self, value: int) -> int:
+        self._charge(value.bit_length() // (4 * costs.INTEGER_BITS))
+        return int(value).bit_count()

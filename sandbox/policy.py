@@ -115,18 +115,21 @@ COSTED_ATTRIBUTES: Final = frozenset(
         "from_bytes to_bytes bit_count as_integer_ratio"
     )
 )
-# Those of them that read a text once: on a short one they are loaded as they are.
+# Those of them that read a text once, whatever the arguments: on a short one they are loaded as they are.
 SCANNING_ATTRIBUTES: Final = frozenset(
     words(
-        "split rsplit splitlines partition rpartition upper lower title capitalize casefold "
-        "swapcase strip lstrip "
-        "rstrip find rfind index rindex count removeprefix removesuffix isalnum isalpha isascii "
-        "isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper"
+        "splitlines upper lower title capitalize casefold swapcase removeprefix removesuffix "
+        "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
+        "istitle isupper"
     )
 )
+# Called directly with short literals or nothing, these read a short text once as well.
+SOUGHT_ATTRIBUTES: Final = frozenset(
+    words("split rsplit partition rpartition strip lstrip rstrip find rfind index rindex count")
+)
+EDGE_ATTRIBUTES: Final = frozenset({"startswith", "endswith"})
 # Called directly, these cost what they look like once their first argument is checked as a key.
 KEYED_ATTRIBUTES: Final = frozenset({"get", "setdefault"})
-EDGE_ATTRIBUTES: Final = frozenset({"startswith", "endswith"})  # with a literal argument
 
 # ---- names -----------------------------------------------------------------------
 
@@ -356,6 +359,7 @@ def _digest() -> str:
         sorted(DENIED_ATTRIBUTES),
         sorted(COSTED_ATTRIBUTES),
         sorted(SCANNING_ATTRIBUTES),
+        sorted(SOUGHT_ATTRIBUTES),
         sorted(KEYED_ATTRIBUTES),
         sorted(EDGE_ATTRIBUTES),
         sorted(REFUSED_NAMES),

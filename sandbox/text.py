@@ -22,6 +22,8 @@ FORMAT_WIDTH_MAX: Final = 1024
 _SPEC: Final = re.compile(
     r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d{0,9})[,_]?(?:\.(\d{1,9}))?[bcdeEfFgGosxX%]?", re.DOTALL
 )
+_NEAR_ZERO: Final = 1e-9  # floats between these are written at the price of what writes them
+_FAR: Final = 1e9
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _PLAIN: Final = (int, float, bool, type(None), bytes)
 _FUNCTIONS: Final = (
@@ -55,9 +57,8 @@ class Texts:
         kind = type(value)
         if kind is str:
             return value  # type: ignore[no-any-return]  # exactly a str
-        if kind is int:
-            self._decimal(value)
         if kind is int or kind is float:
+            self._digits(value)
             return repr(value)
         if isinstance(value, BaseException):
             return self.exception(value)
@@ -65,9 +66,13 @@ class Texts:
             return self.limit(kind._text_(value))
         return self.repr(value)
 
-    def _decimal(self, number: int) -> None:
-        """Charge for the decimal digits of an integer."""
-        bits = number.bit_length()
+    def _digits(self, number: float) -> None:
+        """Charge for the decimal digits of a number."""
+        if type(number) is float:
+            if number and not _NEAR_ZERO < abs(number) < _FAR:
+                self._charge(costs.float_steps(number))
+            return
+        bits = number.bit_length()  # type: ignore[attr-defined]  # an int
         if bits > costs.INTEGER_BITS:
             self._charge(costs.product_steps(bits, bits))
 
@@ -108,8 +113,10 @@ class Texts:
             raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
         kind = type(value)
         if kind is str or kind in _PLAIN:
-            if kind is int:
-                self._decimal(value)
+            if kind is int or kind is float:
+                self._digits(value)
+            elif kind is not bool and value is not None:
+                self._charge(len(value) // costs.SCAN_BYTES)
             piece = repr(value)
         elif kind is list:
             return self._sequence("[", value, "]", parts, depth, size)
@@ -189,7 +196,7 @@ class Texts:
         if isinstance(value, _FUNCTIONS):
             return f"<function {value.__name__.strip('_')}>"
         if isinstance(value, int):
-            self._decimal(value)
+            self._digits(value)
             return repr(value)
         if value is Ellipsis or value is NotImplemented:
             return repr(value)
@@ -209,7 +216,9 @@ class Texts:
         elif conversion == 114:
             value, kind = self.repr(value), str
         else:
-            value, kind = self.repr(value).encode("ascii", "backslashreplace").decode(), str
+            shown = self.repr(value)
+            self._charge(len(shown) // costs.SCAN_BYTES)
+            value, kind = self.limit(shown.encode("ascii", "backslashreplace").decode()), str
         return self.format(value, spec)
 
     def format(self, value: Any, spec: Any = "") -> Text:
@@ -225,11 +234,14 @@ class Texts:
         match = _SPEC.fullmatch(spec)
         if match is None:
             raise ValueError(f"invalid format specification {spec[:40]!r}")
+        asked = 0
         for number in match.groups():
             if number and int(number) > FORMAT_WIDTH_MAX:
                 raise ValueError(f"a width or precision of more than {FORMAT_WIDTH_MAX}")
+            asked += int(number or 0)
+        self._charge(asked // costs.FLOAT_DIGITS)
         if kind is str and len(value) > costs.COPY_BYTES:
             self._charge(len(value) // costs.COPY_BYTES)
-        if isinstance(value, int):
-            self._decimal(value)
+        elif kind is not str:
+            self._digits(value)
         return format(value, spec)
