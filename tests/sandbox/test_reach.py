@@ -116,7 +116,7 @@ def problem_of(value: Any, runtime: GuestRuntime, guests: set[int]) -> str | Non
         return None
     if isinstance(value, (HostObject, BaseException)) or is_guest_instance(value) or isinstance(value, int):
         return None
-    if kind.__module__ == "tidewell.values":
+    if kind.__module__ == "tidewell.values.canonical":
         return None
     return f"a {kind.__module__}.{kind.__qualname__}"
 
