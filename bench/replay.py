@@ -5,8 +5,8 @@ at once. Then the log is replayed with as many workers as the engine had for qui
 are the rates per worker, their ratio (goal: at least 1), and by how much the memory of the
 replaying process grew over the last half of the log (goal: not with the log).
 
-What this does not measure: tables from whose head rows are taken out all the time. Looking for the
-first row as of long ago passes over all that were taken out before; `--queue` adds such calls.
+With `--queue`, a third of the calls put into a table or take out what is first in it: as of each
+snapshot, that row lies behind all that had been taken out before and in front of all that came later.
 """
 
 from __future__ import annotations

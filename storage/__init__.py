@@ -10,7 +10,8 @@ the project but `tidewell`'s values. From the bottom up:
     read_set, write_log       what was read, what was written, and whether they meet
     field_reads               the same by single fields of documents
     commits, commit_log       what a commit is, and the record of it
-    scan, snapshot, versions  reading as of a timestamp
+    scan, zones, old_entries, reading as of a timestamp
+      snapshot, versions
     buffer, transaction       writes over a snapshot
     places                    which line of code each read and write came from
     apply, accepted, store    writing commits; judging them before; the writer of a folder

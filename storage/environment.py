@@ -53,6 +53,7 @@ from storage.errors import (
 from storage.layout import DATABASES
 from storage.pins import Pin
 from storage.state import STATE_BYTES, State
+from storage.zones import Zones
 
 DATA_FILE: Final = "data.mdb"  # LMDB's name
 MAP_SIZE: Final = 1 << 30  # address space, not memory or disk
@@ -97,6 +98,7 @@ class View:
     dbs: Databases
     state: State
     far_ts: int = -1  # snapshots up to it are known to be far behind this view
+    zones: Zones = attrs.field(factory=Zones)
 
     def get(self, db: Db, key: bytes) -> bytes | None:
         return self.txn.get(key, None, db)

@@ -23,9 +23,9 @@ from storage.errors import StoreDamaged, Timestamp
 from storage.keys import Interval, successor
 from storage.layout import DIGEST_BYTES, KEY_WHOLE_MAX, index_prefix, pack_ts, read_ts
 
-_PREFIX_BYTES = 7
-_RUN_BYTES = _PREFIX_BYTES + KEY_WHOLE_MAX  # of an LMDB key, that the members of a run have in common
-_LONG_BYTES = _RUN_BYTES + DIGEST_BYTES
+PREFIX_BYTES = 7
+RUN_BYTES = PREFIX_BYTES + KEY_WHOLE_MAX  # of an LMDB key, that the members of a run have in common
+LONG_BYTES = RUN_BYTES + DIGEST_BYTES
 _AFTER_RUN = b"\xff" * (DIGEST_BYTES + 1)
 
 Entry = tuple[bytes, bytes]  # full key, value; the value begins with the timestamp
@@ -49,7 +49,7 @@ def read_chunk(view: View | Writer, index_id: int, interval: Interval, *, revers
 
 
 def _read_ascending(cursor: Cursor, prefix: bytes, interval: Interval, size: int) -> Chunk:
-    low, high = _bounds(prefix, interval)
+    low, high = key_bounds(prefix, interval)
     while cursor.set_range(low):
         rows, is_last = _take(cursor.iternext(), size)
         seen = rows[-1][0]
@@ -66,7 +66,7 @@ def _read_ascending(cursor: Cursor, prefix: bytes, interval: Interval, size: int
 
 
 def _read_descending(cursor: Cursor, prefix: bytes, interval: Interval, size: int) -> Chunk:
-    low, high = _bounds(prefix, interval)
+    low, high = key_bounds(prefix, interval)
     while cursor.prev() if cursor.set_range(high) else cursor.last():
         rows, is_last = _take(cursor.iterprev(), size)
         seen = rows[-1][0]
@@ -89,10 +89,10 @@ def _take(rows: Iterator[Entry], size: int) -> tuple[list[Entry], bool]:
     taken = list(islice(rows, size))
     if len(taken) < size:
         return taken, True
-    if len(taken[-1][0]) == _LONG_BYTES:
-        run = taken[-1][0][:_RUN_BYTES]
+    if len(taken[-1][0]) == LONG_BYTES:
+        run = taken[-1][0][:RUN_BYTES]
         for row in rows:
-            if row[0][:_RUN_BYTES] != run:
+            if row[0][:RUN_BYTES] != run:
                 return taken, False
             taken.append(row)
         return taken, True
@@ -102,7 +102,7 @@ def _take(rows: Iterator[Entry], size: int) -> tuple[list[Entry], bool]:
 _physical = itemgetter(0)
 
 
-def _bounds(prefix: bytes, interval: Interval) -> tuple[bytes, bytes]:
+def key_bounds(prefix: bytes, interval: Interval) -> tuple[bytes, bytes]:
     """Return LMDB keys that enclose an interval, whole runs at either end included."""
     low = prefix + interval.start[:KEY_WHOLE_MAX]
     high = prefix + interval.end[:KEY_WHOLE_MAX]
@@ -111,8 +111,8 @@ def _bounds(prefix: bytes, interval: Interval) -> tuple[bytes, bytes]:
 
 def _in_order(rows: list[Entry], interval: Interval) -> list[Entry]:
     """Return the (full key, value) of ascending rows, sorted exactly and cut to the interval."""
-    if max(map(len, map(_physical, rows)), default=0) < _LONG_BYTES:
-        entries = [(key[_PREFIX_BYTES:], value) for key, value in rows]
+    if max(map(len, map(_physical, rows)), default=0) < LONG_BYTES:
+        entries = [(key[PREFIX_BYTES:], value) for key, value in rows]
     else:
         entries = _sort_runs(rows)
     if len(interval.start) > KEY_WHOLE_MAX or len(interval.end) > KEY_WHOLE_MAX:
@@ -125,16 +125,16 @@ def _sort_runs(rows: list[Entry]) -> list[Entry]:
     run: list[Entry] = []
     run_prefix = b""
     for key, value in rows:
-        if len(key) < _LONG_BYTES:
+        if len(key) < LONG_BYTES:
             if run:
                 entries += sorted(run)
                 run = []
-            entries.append((key[_PREFIX_BYTES:], value))
+            entries.append((key[PREFIX_BYTES:], value))
             continue
-        if run and key[:_RUN_BYTES] != run_prefix:
+        if run and key[:RUN_BYTES] != run_prefix:
             entries += sorted(run)
             run = []
-        run_prefix = key[:_RUN_BYTES]
+        run_prefix = key[:RUN_BYTES]
         run.append((value[8:], value))
     if run:
         entries += sorted(run)
@@ -146,7 +146,7 @@ def count_latest(view: View, index_id: int, interval: Interval) -> int:
     if len(interval.start) > KEY_WHOLE_MAX or len(interval.end) > KEY_WHOLE_MAX:
         chunk = read_chunk(view, index_id, interval, reverse=False, size=1 << 62)
         return len(chunk.entries)
-    low, high = _bounds(index_prefix(index_id), interval)
+    low, high = key_bounds(index_prefix(index_id), interval)
     return count_keys(view, view.dbs.index, low, high)
 
 
@@ -162,31 +162,6 @@ def count_keys(view: View, db: Db, low: bytes, high: bytes) -> int:
                 return count + bisect_left(batch, high)
             count += len(batch)
         return count
-
-
-def read_ended(view: View, index_id: int, interval: Interval, ts: Timestamp) -> Iterator[bytes]:
-    """Yield the full keys of the entries in an interval that existed at `ts` and were ended since.
-
-    Visits each distinct key that ever ended in the interval once, whatever the number of times.
-    """
-    low, high = _bounds(index_prefix(index_id), interval)
-    after = pack_ts(ts + 1)
-    with view.cursor(view.dbs.index_history) as cursor:
-        found = cursor.set_range(low)
-        while found:
-            row_key = cursor.key()
-            stem, until = row_key[:-8], read_ts(row_key, len(row_key) - 8)
-            if stem >= high:
-                return
-            if until <= ts:
-                found = cursor.set_range(stem + after)
-                continue
-            value = cursor.value()
-            if read_ts(value) <= ts:
-                key = value[8:] or stem[_PREFIX_BYTES:]
-                if interval.start <= key < interval.end:
-                    yield key
-            found = cursor.set_range(stem + b"\xff" * 8)
 
 
 def version_row(view: View, key: bytes, ts: Timestamp) -> bytes | None:

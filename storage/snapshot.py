@@ -13,7 +13,7 @@ How a range is read depends on how far the file is ahead:
 * not at all: the latest entries are the answer;
 * a little (`_NEAR_COMMITS`): the latest entries without those of documents changed since,
   which the log names, plus these documents' versions as of `ts`;
-* a lot: the latest entries that are old enough, plus the ended ones from the history.
+* a lot: the latest entries that are old enough, plus the ended ones from the history (`old_entries.py`).
 
 So a reader a few commits behind, which is what running transactions are, does
 not pay for a long history of the range.
@@ -35,6 +35,7 @@ from storage.errors import NotYetCommitted, OutOfRetention, Timestamp
 from storage.handles import Handle
 from storage.keys import Interval, id_in, id_interval, index_key, point, successor
 from storage.layout import BY_ID, document_key, index_id_of, read_ts, row_body, table_of, table_prefix
+from storage.old_entries import OldScan
 from tidewell.ranges import WHOLE
 from tidewell.values import unpack_trusted
 
@@ -119,10 +120,11 @@ class Snapshot:
     def scan(self, index: IndexInfo, interval: Interval, *, reverse: bool = False) -> Iterator[Row]:
         """Yield the rows of an interval in index order. Reads ahead, so reads are recorded elsewhere."""
         attempt = 0
+        old = OldScan(index.index_id, interval, self.ts, reverse)
         while not interval.is_empty:
             size = _CHUNK_SIZES[min(attempt, len(_CHUNK_SIZES) - 1)]
             with self._handle as view:
-                rows, span, is_last = self._chunk(view, index, interval, reverse, size)
+                rows, span, is_last = self._chunk(view, index, old, interval, reverse, size)
             yield from rows
             if is_last:
                 return
@@ -177,7 +179,7 @@ class Snapshot:
             raise OutOfRetention(self.ts, view.state.horizon)
 
     def _chunk(
-        self, view: View, index: IndexInfo, interval: Interval, reverse: bool, size: int
+        self, view: View, index: IndexInfo, old: OldScan, interval: Interval, reverse: bool, size: int
     ) -> tuple[list[Row], Interval, bool]:
         is_by_id = index.index_id == index_id_of(index.table, BY_ID)
         if self.ts == view.state.head:
@@ -186,8 +188,9 @@ class Snapshot:
         self._check(view)
         changed = self._changes(view)
         if changed is None:
-            read_old = self._old_by_id if is_by_id else self._old
-            return read_old(view, index, interval, reverse, size)
+            if is_by_id:
+                return self._old_by_id(view, index, interval, reverse, size)
+            return self._old(view, old, interval, size)
         read = _latest_by_id if is_by_id else _latest
         rows, span, is_last = read(view, index, interval, reverse, size)
         touched = changed.get(index.table)
@@ -224,22 +227,18 @@ class Snapshot:
         return rows
 
     def _old(
-        self, view: View, index: IndexInfo, interval: Interval, reverse: bool, size: int
+        self, view: View, old: OldScan, interval: Interval, size: int
     ) -> tuple[list[Row], Interval, bool]:
-        chunk = scan.read_chunk(view, index.index_id, interval, reverse=reverse, size=size)
-        keys = [key for key, value in chunk.entries if read_ts(value) <= self.ts]
-        keys += scan.read_ended(view, index.index_id, chunk.span, self.ts)
-        keys.sort(reverse=reverse)
+        keys, span, is_last = old.chunk(view, interval, max(1, size // _CHUNK_SIZES[0]))
+        table = table_of(old.index_id)
         rows = []
         for key in keys:
             internal_id = id_in(key)
-            name = document_key(index.table, internal_id)
+            name = document_key(table, internal_id)
             row = scan.version_row(view, name, self.ts)
-            assert row is not None, (
-                f"entry {key.hex()} of index {index.index_id} has no document at {self.ts}"
-            )
+            assert row is not None, f"entry {key.hex()} of index {old.index_id} has no document at {self.ts}"
             rows.append((key, internal_id, row_body(name, row)))
-        return rows, chunk.span, chunk.is_last
+        return rows, span, is_last
 
     def _old_by_id(
         self, view: View, index: IndexInfo, interval: Interval, reverse: bool, size: int

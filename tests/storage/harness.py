@@ -44,6 +44,17 @@ def insert(store: Store, table: str, *documents: Document, start: int = 0) -> li
     return ids
 
 
+def change(store: Store, id_: str, body: Document | None) -> Timestamp:
+    """Replace a document in a commit of its own, or delete it."""
+    with store.snapshot() as snapshot:
+        transaction = Transaction(snapshot)
+        if body is None:
+            transaction.delete(id_)
+        else:
+            transaction.replace(id_, body)
+        return commit(store, transaction)
+
+
 def add_index(
     store: Store, table: str, name: str, *fields: str, unique: bool = False, ready: bool = True
 ) -> IndexInfo:

@@ -35,6 +35,8 @@ from storage import (
     Usage,
     WriteSet,
     catalog_rows,
+    old_entries,
+    zones,
 )
 from storage import (
     snapshot as snapshot_module,
@@ -101,6 +103,8 @@ def tiny_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(snapshot_module, "_NEAR_COMMITS", 2)
         patch.setattr(snapshot_module, "_CHUNK_SIZES", (1, 2, 3))
+        patch.setattr(old_entries, "ZONE_ROWS", 2)
+        patch.setattr(zones, "GROUP_ZONES", 2)
         patch.setattr(catalog_rows, "CHANGES_MAX", 2)
         patch.setattr(store_module, "_LOG_BATCH", 2)
         yield

@@ -15,7 +15,7 @@ from tidewell.ids import decode_id
 from tidewell.ranges import WHOLE
 from tidewell.values import unpack_trusted
 
-from .harness import add_index, commit, documents_at, insert, next_ts
+from .harness import add_index, change, documents_at, insert, next_ts
 from .strategies import LONG_PREFIX
 
 
@@ -31,16 +31,6 @@ def behind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "far":
         monkeypatch.setattr(module, "_NEAR_COMMITS", 0)
     return str(request.param)
-
-
-def change(store: Store, id_: str, body: dict[str, object] | None) -> int:
-    with store.snapshot() as snapshot:
-        transaction = Transaction(snapshot)
-        if body is None:
-            transaction.delete(id_)
-        else:
-            transaction.replace(id_, body)
-        return commit(store, transaction)
 
 
 def test_a_scan_sees_nothing_newer_than_its_snapshot(store: Store, behind: str) -> None:
