@@ -50,37 +50,42 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
     schema: Any = None
     errors: list[SourceError] = []
     cycles: set[frozenset[str]] = set()
-    owners: dict[int, int] = {}  # the module that declares a function, both by identity
     for name, compiled in app.modules.items():
         try:
-            namespace = modules.namespace(name)
-            annotations = runtime.annotations(compiled, _for_annotations(namespace))
-            _resolve_classes(compiled, namespace, annotations)
+            modules.namespace(name)
         except ImportCycle as error:
             if error.members not in cycles:
                 cycles.add(error.members)
                 errors.append(_located(error, compiled, app, runtime))
-            continue
+        except Terminated as error:
+            errors.append(_located(error, compiled, app, runtime))
+            break
+        except Exception as error:
+            errors.append(_located(error, compiled, app, runtime))
+    owners: dict[int, str] = {}  # the module that declares a function, by the function's identity
+    for name, namespace in modules.loaded():  # what a module imports comes before it
+        compiled = app.modules[name]
+        for value in namespace.values():
+            if isinstance(value, Declared):
+                owners.setdefault(id(value), name)
+        try:
+            annotations = runtime.annotations(compiled, _for_annotations(namespace))
+            _resolve_classes(compiled, namespace, annotations)
         except Terminated as error:
             errors.append(_located(error, compiled, app, runtime))
             break
         except Exception as error:
             errors.append(_located(error, compiled, app, runtime))
             continue
-        for loaded in modules.loaded():
-            for value in loaded.values():
-                if isinstance(value, Declared):
-                    owners.setdefault(id(value), id(loaded))
-        for handler_name, declared in _declared_in(namespace, owners):
+        for handler_name, declared in _declared_in(name, namespace, owners):
             try:
                 spec = _spec(handler_name, declared, compiled, annotations)
                 functions.append(spec)
                 if spec.is_http:
                     answering[id(declared)] = spec.path
             except InvalidValidator as error:
-                errors.append(
-                    _source_error(compiled, _line_of(handler_name, declared, compiled), scrub(str(error)))
-                )
+                line = _line_of(handler_name, declared, compiled)
+                errors.append(_source_error(compiled, line, scrub(str(error))))
         if name == "schema" and "schema" in namespace:
             found = namespace["schema"]
             if isinstance(found, GuestSchema):
@@ -146,7 +151,9 @@ def _for_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _declared_in(namespace: dict[str, Any], owners: dict[int, int]) -> list[tuple[str, Declared]]:
+def _declared_in(
+    module: str, namespace: dict[str, Any], owners: dict[int, str]
+) -> list[tuple[str, Declared]]:
     """Return the functions declared in this very module; those it imports belong to their own.
 
     Where the handler was written does not tell: it may be the wrapper that a helper in another
@@ -155,7 +162,7 @@ def _declared_in(namespace: dict[str, Any], owners: dict[int, int]) -> list[tupl
     return [
         (name, value)
         for name, value in namespace.items()
-        if isinstance(value, Declared) and owners[id(value)] == id(namespace)
+        if isinstance(value, Declared) and owners[id(value)] == module
     ]
 
 

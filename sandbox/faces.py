@@ -120,7 +120,7 @@ def real(value: Any) -> Any:
     """Return the ordinary typing object that a guest's annotation stands for. Others are returned as
     they are.
     """
-    if isinstance(value, (Face, Parameterized, Union)):
+    if isinstance(value, HostObject) and hasattr(value, "_real_"):
         return value._real_()
     if type(value) is tuple:
         return tuple(real(item) for item in value)

@@ -115,9 +115,9 @@ class Modules:
             self._namespaces[name] = namespace
         return self._namespaces[name]
 
-    def loaded(self) -> list[dict[str, Any]]:
-        """Return the globals of every module whose body has run, in the order in which they ended."""
-        return list(self._namespaces.values())
+    def loaded(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the modules whose bodies have run, with their globals, in the order in which they ended."""
+        return list(self._namespaces.items())
 
 
 def compile_app(modules: Iterable[Module]) -> App:

@@ -66,6 +66,10 @@ class GuestValidator(HostObject):
                 f"a validator of more than {VALIDATOR_PARTS_MAX} parts, or deeper than {VALIDATOR_DEPTH_MAX}"
             )
 
+    def _real_(self) -> Validator:
+        """In an annotation it stands for itself."""
+        return self._validator
+
 
 class GuestObjectValidator(GuestValidator):
     __slots__ = ()

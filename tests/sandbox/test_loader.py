@@ -110,6 +110,62 @@ def test_classes_stand_for_objects_in_annotations(app: GuestApp) -> None:
     )
 
 
+def test_a_class_is_known_to_modules_of_every_name(app: GuestApp) -> None:
+    files = {
+        "a.py": """
+            from tidewell import query
+            from shapes import Address, Point
+            from zones import Base
+
+            class Person(Base):
+                home: Address
+
+            @query
+            def find(ctx, person: Person) -> list[Point]:
+                return [Point(1)]
+            """,
+        "shapes.py": """
+            from dataclasses import dataclass
+            from typing import TypedDict
+
+            class Address(TypedDict):
+                street: str
+
+            @dataclass
+            class Point:
+                x: float
+            """,
+        "zones.py": """
+            from typing import TypedDict
+
+            class Base(TypedDict):
+                name: str
+            """,
+    }
+    (find,) = described(app, files).functions
+    person = v.object({"name": str, "home": v.object({"street": str})})
+    assert find.args == to_json(v.object({"person": person}))
+    assert find.returns == to_json(v.array(v.object({"x": float})))
+    assert app.query("a:find", person={"name": "Ada", "home": {"street": "Quay"}}) == [{"x": 1}]
+
+
+def test_a_validator_may_stand_in_an_annotation(app: GuestApp) -> None:
+    source = """\
+        from tidewell import query, v
+
+        COLOR = v.union(v.literal("red"), v.literal("blue"))
+
+        @query
+        def paint(ctx, color: COLOR, more: list[COLOR] = [], size: v.number() = 1) -> v.any():
+            return color
+    """
+    (paint,) = described(app, {"m.py": source}).functions
+    color = v.union(v.literal("red"), v.literal("blue"))
+    fields = {"color": color, "more": v.optional(v.array(color)), "size": v.optional(v.number())}
+    assert paint.args == to_json(v.object(fields))
+    assert paint.returns is None
+
+
 def test_modules_import_each_other_and_come_before_facades(app: GuestApp) -> None:
     files = {
         "a.py": """
