@@ -13,7 +13,7 @@ import ast
 from typing import Any
 
 from sandbox import policy
-from sandbox.inference import is_integer
+from sandbox.inference import NO_INTEGERS, Integers, is_integer, is_small
 from sandbox.inline import Inliner, Mode, is_number, is_pure, never_tuple
 from sandbox.restricted import PolicyTransformer, call, located
 
@@ -89,7 +89,7 @@ def seeks_little(node: ast.Call) -> bool:
 
 class ExpressionTransformer(PolicyTransformer):
     mode = Mode.LOCAL  # whether and how guards may be written out in place
-    integers: frozenset[str] = frozenset()  # local names that only hold integers
+    integers: Integers = NO_INTEGERS  # local names that only hold integers
     in_class_body = False  # directly, not in a function inside
     super_scope: tuple[str, str] | None = None  # token of the class, name of the first parameter
 
@@ -286,8 +286,20 @@ class ExpressionTransformer(PolicyTransformer):
     def is_integer(self, node: ast.expr) -> bool:
         """Whether a visited operand is certainly an integer: a known name, a literal, or a sum of those."""
         return self.mode is Mode.LOCAL and (
-            getattr(node, "is_integer_", False) or is_integer(node, self.integers, self.bound_names)
+            getattr(node, "is_integer_", False) or is_integer(node, self.integers.names, self.bound_names)
         )
+
+    def is_small(self, node: ast.expr) -> bool:
+        """Whether a sum with a visited operand grows by a constant at most. Text or a list is a TypeError."""
+        if is_number(node):
+            return True
+        return self.mode is Mode.LOCAL and is_small(node, self.integers.small, self.bound_names)
+
+    def noted(self, node: ast.BinOp) -> ast.expr:
+        """Return `node`, a plain sum, with a note for what it is part of if it is an integer."""
+        if self.is_integer(node.left) and self.is_integer(node.right):
+            node.is_integer_ = True  # type: ignore[attr-defined]  # as `Inliner.integers` notes it
+        return node
 
     # ---- operators ---------------------------------------------------------------
 
@@ -307,8 +319,8 @@ class ExpressionTransformer(PolicyTransformer):
         """Return what stands for `node`, whose operands have been visited."""
         if isinstance(node.op, PLAIN_OPERATORS):
             return node
-        if isinstance(node.op, (ast.Add, ast.Sub)) and (is_number(node.left) or is_number(node.right)):
-            return node  # grows by a constant at most, and text or a list is a TypeError
+        if isinstance(node.op, (ast.Add, ast.Sub)) and any(map(self.is_small, (node.left, node.right))):
+            return self.noted(node)
         if isinstance(node.op, ast.Mult) and (is_number(node.left, float) or is_number(node.right, float)):
             return node
         if self.mode is not Mode.CALL:

@@ -14,6 +14,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from sandbox.inline import is_number
 
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod)
 _OWN_SCOPES = (
@@ -31,23 +36,59 @@ def _calls(node: ast.expr, name: str, shadowed: frozenset[str]) -> bool:
     )
 
 
-def is_integer(node: ast.expr, known: set[str] | frozenset[str], shadowed: frozenset[str]) -> bool:
+@attrs.frozen
+class Integers:
+    """Local names of one function.
+
+    Args:
+      names: hold integers only.
+      small: of these, the ones that arithmetic never makes: a sum grows by each as by a literal.
+    """
+
+    names: frozenset[str] = frozenset()
+    small: frozenset[str] = frozenset()
+
+
+NO_INTEGERS: Final = Integers()
+
+
+def needed_names(node: ast.expr, shadowed: frozenset[str]) -> list[str] | None:
+    """Return the names that have to hold integers for `node` to be one; None if it may be something else."""
+    needed: list[str] = []
+    pending = [node]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, ast.Constant):
+            if type(part.value) is not int:
+                return None
+        elif isinstance(part, ast.Name):
+            needed.append(part.id)
+        elif isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub):
+            pending.append(part.operand)
+        elif isinstance(part, ast.BinOp) and isinstance(part.op, _ARITHMETIC):
+            pending += (part.left, part.right)
+        elif isinstance(part, ast.IfExp):
+            pending += (part.body, part.orelse)
+        elif not _calls(part, "len", shadowed):
+            return None
+    return needed
+
+
+def is_integer(node: ast.expr, known: frozenset[str], shadowed: frozenset[str]) -> bool:
     """Whether the value of `node` is an `int` if the names in `known` are."""
-    if isinstance(node, ast.Constant):
-        return type(node.value) is int
+    needed = needed_names(node, shadowed)
+    return needed is not None and known.issuperset(needed)
+
+
+def is_small(node: ast.expr, known: frozenset[str], shadowed: frozenset[str]) -> bool:
+    """Whether the value of `node` is a literal, a length, or a name in `known`."""
     if isinstance(node, ast.Name):
         return node.id in known
-    if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, ast.USub) and is_integer(node.operand, known, shadowed)
-    if isinstance(node, ast.BinOp):
-        return (
-            isinstance(node.op, _ARITHMETIC)
-            and is_integer(node.left, known, shadowed)
-            and is_integer(node.right, known, shadowed)
-        )
-    if isinstance(node, ast.IfExp):
-        return is_integer(node.body, known, shadowed) and is_integer(node.orelse, known, shadowed)
-    return _calls(node, "len", shadowed)
+    return is_number(node, int) or _calls(node, "len", shadowed)
+
+
+def _has_star(nodes: list[ast.expr]) -> bool:
+    return any(isinstance(node, ast.Starred) for node in nodes)
 
 
 class _Bindings:
@@ -56,6 +97,7 @@ class _Bindings:
     def __init__(self, shadowed: frozenset[str]) -> None:
         self._shadowed = shadowed
         self.sources: dict[str, list[ast.expr]] = {}
+        self.unbounded: set[str] = set()  # counted from, or by, what may be a large integer
         self.unknown: set[str] = set()
 
     def collect(self, body: Iterable[ast.AST]) -> None:
@@ -97,7 +139,7 @@ class _Bindings:
             isinstance(target, ast.Tuple)
             and isinstance(value, ast.Tuple)
             and len(target.elts) == len(value.elts)
-            and not any(isinstance(item, ast.Starred) for item in (*target.elts, *value.elts))
+            and not _has_star([*target.elts, *value.elts])
         ):
             for inner, source in zip(target.elts, value.elts, strict=True):
                 self._assign(inner, source)
@@ -115,6 +157,11 @@ class _Bindings:
     def _loop(self, node: ast.For) -> None:
         if isinstance(node.target, ast.Name) and _calls(node.iter, "range", self._shadowed):
             self.sources.setdefault(node.target.id, []).append(ast.Constant(0))
+            assert isinstance(node.iter, ast.Call)
+            args = node.iter.args
+            start_and_step = args[::2] if len(args) > 1 else []
+            if _has_star(args) or not all(is_number(arg, int) for arg in start_and_step):
+                self.unbounded.add(node.target.id)
         elif (
             isinstance(node.target, ast.Tuple)
             and len(node.target.elts) == 2
@@ -125,6 +172,8 @@ class _Bindings:
             and not node.iter.keywords
         ):
             self.sources.setdefault(node.target.elts[0].id, []).append(ast.Constant(0))
+            if _has_star(node.iter.args):
+                self.unbounded.add(node.target.elts[0].id)
             self._unknown_names(node.target.elts[1])
         else:
             self._unknown_names(node.target)
@@ -148,8 +197,11 @@ class _Bindings:
                 self.unknown.add(part.id)
 
 
-def integer_names(node: ast.FunctionDef, shadowed: frozenset[str]) -> frozenset[str]:
+def integer_names(node: ast.FunctionDef, shadowed: frozenset[str]) -> Integers:
     """Return the local names of `node` that only ever hold integers.
+
+    A name falls with the first source that is no integer, and takes with it the names whose
+    sources need it: each is looked at once, however long the chain.
 
     Args:
       shadowed: names that the module binds anywhere; `len`, `range` and `enumerate` among them mean nothing.
@@ -159,13 +211,32 @@ def integer_names(node: ast.FunctionDef, shadowed: frozenset[str]) -> frozenset[
     args = node.args
     parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     bindings.unknown.update(arg.arg for arg in parameters if arg is not None)
-    known = set(bindings.sources) - bindings.unknown
-    while True:
-        wrong = {
-            name
-            for name in known
-            if not all(is_integer(source, known, shadowed) for source in bindings.sources[name])
-        }
-        if not wrong:
-            return frozenset(known)
-        known -= wrong
+    needs: dict[ast.expr, list[str] | None] = {}  # one source may be that of many names: `a = b = c = ...`
+    dependants: dict[ast.expr | str, list[ast.expr | str]] = {}  # sources by names, names by sources
+    fallen: list[ast.expr | str] = list(bindings.unknown)
+    for name, sources in bindings.sources.items():
+        for source in sources:
+            dependants.setdefault(source, []).append(name)
+            if source in needs:
+                continue
+            needed = needs[source] = needed_names(source, shadowed)
+            if needed is None:
+                fallen.append(source)
+            else:
+                for other in needed:
+                    dependants.setdefault(other, []).append(source)
+                    if other not in bindings.sources:
+                        fallen.append(other)
+    lost: set[ast.expr | str] = set()
+    while fallen:
+        item = fallen.pop()
+        if item not in lost:
+            lost.add(item)
+            fallen += dependants.get(item, ())
+    names = frozenset(name for name in bindings.sources if name not in lost)
+    small = (
+        name
+        for name in names - bindings.unbounded
+        if all(is_small(source, frozenset(), shadowed) for source in bindings.sources[name])
+    )
+    return Integers(names, frozenset(small))

@@ -25,8 +25,8 @@ from typing import Any
 from sandbox import policy
 from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
 from sandbox.field_uses import MARK
-from sandbox.inference import integer_names
-from sandbox.inline import Inliner, Mode, is_number, is_pure
+from sandbox.inference import NO_INTEGERS, integer_names
+from sandbox.inline import Inliner, Mode, is_pure
 from sandbox.restricted import call, located
 
 _INPLACE_GUARDS = {**BINARY_GUARDS, ast.Add: "_iadd_", ast.Mult: "_imul_"}
@@ -226,7 +226,7 @@ class Transformer(ExpressionTransformer):
         self.class_fields, self.super_scope, self.in_class_body = None, None, False
         if self.mode is not Mode.CALL:  # in the iterable of a comprehension Python looks into lambdas, too
             self.mode = Mode.LOCAL
-        outer_integers, self.integers = self.integers, frozenset()
+        outer_integers, self.integers = self.integers, NO_INTEGERS
         body = self.visit(node.body)
         self.integers = outer_integers
         self.class_fields, self.super_scope, self.mode, self.in_class_body = outer
@@ -263,7 +263,7 @@ class Transformer(ExpressionTransformer):
         outer = self.class_fields, self.super_scope, self.in_class_body
         token = f"{node.name}:{node.lineno}:{node.col_offset}"
         self.class_fields, self.super_scope, self.in_class_body = [], (token, ""), True
-        outer_integers, self.integers = self.integers, frozenset()
+        outer_integers, self.integers = self.integers, NO_INTEGERS
         body = self.visit_body(node.body)
         self.integers = outer_integers
         fields, (self.class_fields, self.super_scope, self.in_class_body) = self.class_fields, outer
@@ -350,8 +350,8 @@ class Transformer(ExpressionTransformer):
         guard = _INPLACE_GUARDS.get(type(node.op))
         if guard is None:
             return plain
-        if isinstance(node.op, (ast.Add, ast.Sub)) and is_number(value):
-            return plain
+        if isinstance(node.op, (ast.Add, ast.Sub)) and self.is_small(value):
+            return self.noted(plain)
         if isinstance(node.op, _INTEGER_OPERATORS) and self.is_integer(now) and self.is_integer(value):
             return Inliner(self.mode, node).integers(plain)
         if isinstance(node.op, (ast.Mod, ast.FloorDiv)):

@@ -123,7 +123,7 @@ NOT_INTEGERS = {
 def test_a_name_that_only_holds_integers_is_known(name: str) -> None:
     node = ast.parse(INTEGERS[name]).body[0]
     assert isinstance(node, ast.FunctionDef)
-    assert name in integer_names(node, frozenset())
+    assert name in integer_names(node, frozenset()).names
 
 
 @pytest.mark.parametrize("title", list(NOT_INTEGERS))
@@ -131,4 +131,55 @@ def test_a_name_that_may_hold_something_else_is_not(title: str) -> None:
     node = ast.parse(NOT_INTEGERS[title]).body[0]
     assert isinstance(node, ast.FunctionDef)
     shadowed = frozenset({"range"}) if "shadow" in title else frozenset()
-    assert "x" not in integer_names(node, shadowed)
+    assert "x" not in integer_names(node, shadowed).names
+
+
+SMALL = {
+    "a literal": "def f():\n    x = 7\n    x = -7",
+    "a length": "def f(v):\n    x = len(v)",
+    "a range": "def f(v):\n    for x in range(v): pass",
+    "a range from a literal": "def f(v):\n    for x in range(5, v, -2): pass",
+    "a count": "def f(v):\n    for x, y in enumerate(v): pass",
+}
+NOT_SMALL = {
+    "a sum": "def f():\n    x = 1\n    x = x + x",
+    "in place": "def f():\n    x = 1\n    x += x",
+    "another name": "def f():\n    y = 1\n    y += y\n    x = y",
+    "a long literal": f"def f():\n    x = {10**40}",
+    "a range from a name": "def f(v):\n    for x in range(v, v + 1): pass",
+    "a range by a name": "def f(v):\n    for x in range(0, v + v, v): pass",
+    "a range of unpacked arguments": "def f(v):\n    for x in range(*v): pass",
+    "a count of unpacked arguments": "def f(v):\n    for x, y in enumerate(*v): pass",
+    "a count from a name": "def f(v):\n    for x, y in enumerate(v, 10**40): pass",
+    "a parameter": "def f(x):\n    x = 1",
+}
+
+
+@pytest.mark.parametrize("title", list(SMALL))
+def test_a_name_that_no_arithmetic_makes_is_small(title: str) -> None:
+    assert "x" in integer_names(_function(SMALL[title]), frozenset()).small
+
+
+@pytest.mark.parametrize("title", list(NOT_SMALL))
+def test_a_name_that_may_grow_is_not_small(title: str) -> None:
+    assert "x" not in integer_names(_function(NOT_SMALL[title]), frozenset()).small
+
+
+def test_sums_of_a_name_that_only_looks_small_stay_below_the_bound_of_integers() -> None:
+    source = """
+def work(i):
+    x = 1
+    for i in range(x, x + 1):
+        for k in range(20000):
+            x = x + i
+            i = x
+    return x
+result = work(0)
+"""
+    assert guarded(source, GuestRuntime()) == "OverflowError"
+
+
+def _function(source: str) -> ast.FunctionDef:
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    return node
