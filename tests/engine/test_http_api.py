@@ -382,6 +382,15 @@ async def test_body_that_is_no_call_is_400(api: Api, body: bytes) -> None:
     assert set(answer.json) == {"code", "message"}
 
 
+async def test_head_is_answered_where_get_is(api: Api) -> None:
+    for path in ("/version", "/instance_name", "/api/query?path=counter:get"):
+        full = await api.http.get(path)
+        answer = await api.http.request("HEAD", path, b"")
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers["content-length"] == full.headers["content-length"]
+    assert (await api.http.request("HEAD", "/api/mutation", b"")).status == 405
+
+
 async def test_unknown_path_is_404_and_wrong_method_405(api: Api) -> None:
     for path in ("/api/nope", "/nope", "/", "/api", "/api/storage/x"):
         answer = await api.http.get(path)
