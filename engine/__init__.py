@@ -38,7 +38,7 @@ A map, from what decides to what a person touches:
     browse, data_commands                     looking at documents, and changing them by hand
     history, moments, showing                 the log of a data folder, as people read it
     provenance, rerun                         where a value came from; recorded calls, run again
-    fork, suffix                              a deployment as it was, or would be without a call
+    fork, suffix, catalog_copy                a deployment as it was, or would be without a call
     replay/                                   recorded calls, run again and compared; capsules; what-if
     debugging/                                one recorded call, run again line by line
     log_commands, conflict_commands,          commands on it

@@ -20,12 +20,11 @@ from typing import Final
 
 import attrs
 
+from engine.catalog_copy import copy_catalog
 from engine.conditions import PREFIX as CONDITIONS_PREFIX
 from engine.push import ACTIVE_KEY, CODE_PREFIX, EVERYTHING
 from sandbox.file_links import FILES_TABLE
 from storage import (
-    Catalog,
-    CatalogPlan,
     Commit,
     DocumentWrite,
     SharedStore,
@@ -35,13 +34,10 @@ from storage import (
     TableInfo,
     Timestamp,
 )
-from storage.layout import INDEX_NUMBER_FIRST, index_id_of
-from tidewell.ids import USER_TABLE_FIRST
 
 BATCH_DOCUMENTS: Final = 1_000  # of one commit
 STORE_FOLDER: Final = "store"
 FILES_FOLDER: Final = "files"
-_PLACEHOLDER: Final = "placeholder_{}"  # of what was removed; it keeps the number and is gone again
 
 OnProgress = Callable[[str, int, int], None]  # table, documents done, documents in all
 
@@ -88,14 +84,15 @@ def fork_state(source: SharedStore, ts: Timestamp, folder: Path, on_progress: On
     with Store.open(folder / STORE_FOLDER) as fork:
         # The last of them has the timestamp of the original, so what comes after it fits on.
         stamps = iter(range(ts - commits + 1, ts + 1))
-        made, kept = _catalog_commits(snapshot.catalog)
+        # An index that was still being filled counts as one that was removed.
+        made, kept = copy_catalog(snapshot.catalog, lambda index: index.is_ready)
         private = tuple(_private_rows(source, snapshot.catalog.schema))
-        fork.commit([attrs.evolve(made, ts=next(stamps), private=private)])
+        fork.commit([Commit(next(stamps), catalog=made, private=private)])
         for table, count in counts.items():
             for done, batch in _batches(snapshot, table):
                 fork.commit([Commit(next(stamps), batch)])
                 on_progress(table.name, done, count)
-        fork.commit([attrs.evolve(kept, ts=ts)])
+        fork.commit([Commit(ts, catalog=kept)])
     return ForkReport(ts, len(counts), sum(counts.values()))
 
 
@@ -137,53 +134,3 @@ def _private_rows(source: SharedStore, active: str) -> Iterator[tuple[bytes, byt
     yield from source.private_items(CONDITIONS_PREFIX)
     if active:
         yield ACTIVE_KEY, active.encode()
-
-
-def _catalog_commits(catalog: Catalog) -> tuple[Commit, Commit]:
-    """Return two commits that make the catalog in an empty store, numbers included.
-
-    The first makes everything, with placeholders for what was removed in the original; the second
-    removes these. An index that was still being filled counts as one that was removed.
-    """
-    plan = Catalog().plan()
-    placeholders: list[int] = []
-    for table in sorted(catalog.tables.values(), key=lambda table: table.number):
-        plan.create_table(table.name, table.number)
-        placeholders += _add_indexes(plan, table)
-    dropped = _use_up_numbers(plan, catalog)
-    plan.set_schema(catalog.schema)
-    after = plan.catalog.plan()
-    for index_id in placeholders:
-        after.remove_index(index_id)
-    for name in dropped:
-        after.drop_table(name)
-    return Commit(0, catalog=plan.change()), Commit(0, catalog=after.change())
-
-
-def _add_indexes(plan: CatalogPlan, table: TableInfo) -> list[int]:
-    """Add the indexes of a table under their numbers; return the placeholders among them."""
-    ready = {index.index_id: index for index in table.indexes if index.is_ready}
-    placeholders = []
-    for number in range(table.indexes_made):
-        index = ready.get(index_id_of(table.number, INDEX_NUMBER_FIRST + number))
-        if index is not None:
-            plan.add(index)
-        else:
-            name = _PLACEHOLDER.format(number)
-            placeholders.append(plan.add_index(table.name, name, (name,), state="ready").index_id)
-    return placeholders
-
-
-def _use_up_numbers(plan: CatalogPlan, catalog: Catalog) -> list[str]:
-    """Make the next new table get the number it would get in the original; return what is to be dropped."""
-    made = (
-        ("_" + _PLACEHOLDER, catalog.system_tables_made, plan.catalog.system_tables_made),
-        (_PLACEHOLDER, catalog.user_tables_made, plan.catalog.user_tables_made),
-    )
-    dropped = []
-    for name, wanted, so_far in made:
-        if wanted > so_far:
-            number = wanted if name[0] == "_" else USER_TABLE_FIRST + wanted - 1
-            plan.create_table(name.format(number), number)
-            dropped.append(name.format(number))
-    return dropped

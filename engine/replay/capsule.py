@@ -24,6 +24,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from engine.catalog_copy import copy_catalog
 from engine.code import CodeVersion, decode_version, encode_version
 from engine.conditions import PREFIX as CONDITIONS_PREFIX
 from engine.conditions import Conditions, pack_conditions, unpack_conditions
@@ -46,16 +47,14 @@ from storage import (
     Timestamp,
     WriteSet,
 )
-from storage.layout import BY_ID, INDEX_NUMBER_FIRST, index_id_of, table_of
+from storage.layout import BY_ID, index_id_of, table_of
 from tidewell.errors import TidewellError
-from tidewell.ids import USER_TABLE_FIRST
 from tidewell.values import unpack
 
 CAPSULE_VERSION: Final = 1
 MAGIC: Final = b"tidewell capsule\n"
 BYTES_MAX: Final = 256 * 2**20  # unpacked
 NO_KEY: Final = bytes(32)  # seals cursors and links inside a capsule; the real key stays at home
-_GAP: Final = "capsuleGap"  # stands for what was dropped before, where numbers have to agree
 
 
 class InvalidCapsule(StoreError):
@@ -159,8 +158,8 @@ class Capsule:
     def unfold(self, data: Path) -> None:
         """Make `data`, an empty folder, a data folder that holds what the capsule does."""
         (data / CURSOR_KEY).write_text(NO_KEY.hex())
-        before, after = _catalog_changes(self.catalog)
         try:
+            before, after = copy_catalog(self.catalog)
             with Store.open(data / STORE, sync=False) as store:
                 store.write_private(
                     [
@@ -224,39 +223,3 @@ def _index(catalog: Catalog, index_id: int) -> IndexInfo | None:
     if table is None:
         return None
     return table.by_id if index_id == index_id_of(table.number, BY_ID) else catalog.index(index_id)
-
-
-def _catalog_changes(catalog: Catalog) -> tuple[CatalogChange, CatalogChange]:
-    """Return two changes that make `catalog` out of nothing, with the numbers that it has.
-
-    Numbers are given in sequence. What was dropped meanwhile leaves gaps, which the first change fills
-    and the second one empties.
-    """
-    tables = sorted(catalog.tables.values(), key=lambda table: table.number)
-    create = [(table.name, table.number) for table in tables]
-    drop: list[str] = []
-    last_user = USER_TABLE_FIRST - 1 + catalog.user_tables_made
-    for name, last, numbers in (
-        (_GAP, last_user, [table.number for table in tables if table.number >= USER_TABLE_FIRST]),
-        (
-            f"_{_GAP}",
-            catalog.system_tables_made,
-            [table.number for table in tables if table.number < USER_TABLE_FIRST],
-        ),
-    ):
-        if last > max(numbers, default=USER_TABLE_FIRST - 1 if name == _GAP else 0):
-            create.append((name, last))
-            drop.append(name)
-    add: list[IndexInfo] = []
-    remove: list[int] = []
-    for table in tables:
-        present = {index.index_id: index for index in table.indexes}
-        for number in range(INDEX_NUMBER_FIRST, INDEX_NUMBER_FIRST + table.indexes_made):
-            index_id = index_id_of(table.number, number)
-            if index_id in present:
-                add.append(present[index_id])
-            else:
-                add.append(IndexInfo(index_id, f"{_GAP}{number}", (f"{_GAP}{number}",)))
-                remove.append(index_id)
-    before = CatalogChange(create_tables=tuple(create), add_indexes=tuple(add), schema=catalog.schema)
-    return before, CatalogChange(drop_tables=tuple(drop), remove_indexes=tuple(remove))
