@@ -12,12 +12,14 @@ the project but `tidewell`'s values. From the bottom up:
     commits, commit_log       what a commit is, and the record of it
     scan, zones, old_entries, reading as of a timestamp
       snapshot, versions
-    buffer, transaction       writes over a snapshot
+    buffer, selection,        writes over a snapshot, and what a read selects
+      transaction
     places                    which line of code each read and write came from
     apply, accepted, store    writing commits; judging them before; the writer of a folder
     reader, shared            a worker's side; that of tools in other processes
     backfill, retention       filling new indexes; forgetting old versions
-    verify, backup, transfer  checking a file; copying it; moving documents in and out
+    verify, checks, backup,   checking a file; copying it; moving documents in and out
+      transfer
 
 What a command line wires up:
 

@@ -26,10 +26,11 @@ from storage.catalog import Catalog, IndexInfo, TableInfo, TooManyTables
 from storage.commits import WriteSet
 from storage.errors import StoreError, Timestamp
 from storage.field_reads import FieldReads
-from storage.keys import Interval, encode, fields_part, id_interval, interval_of, successor
+from storage.keys import Interval, fields_part
 from storage.layout import BY_ID, CATALOG_INDEXES, CATALOG_SCHEMA, CATALOG_TABLES, index_id_of, table_prefix
 from storage.places import PLACES_MAX, Locate, PlacedRecorder, Places, WritePlace
 from storage.read_set import ReadSet, Recorder
+from storage.selection import creation_time_filter, page_of, selected
 from storage.snapshot import Readable, Row
 from tidewell.errors import IndexNotReady, LimitExceeded, NotFound, UniqueViolated, UnknownIndex
 from tidewell.ids import decode_id, encode_id
@@ -201,11 +202,10 @@ class Transaction:
             self.index_fields(table, index)
             return iter(())
         found = self._index(info, index)
-        interval = _interval(found, range)
-        interval = _between(interval, start_after, stop_at, reverse)
+        interval = page_of(selected(found, range), start_after, stop_at, reverse=reverse)
         if interval.is_empty:
             return iter(())
-        accept = _creation_time_filter(range) if found.name == "by_id" else None
+        accept = creation_time_filter(found, range)
         return self._consume(found, interval, reverse, accept)
 
     def _consume(
@@ -234,12 +234,12 @@ class Transaction:
             self.index_fields(table, index)
             return 0
         found = self._index(info, index)
-        interval = _interval(found, range)
+        interval = selected(found, range)
         if interval.is_empty:
             return 0
         self.usage.intervals += 1
         self._recorder.add(found.index_id, interval)
-        accept = _creation_time_filter(range) if found.name == "by_id" else None
+        accept = creation_time_filter(found, range)
         if accept is not None:
             rows = self._buffer.scan(found, interval)
             return sum(accept(unpack_trusted(body)) for _, _, body in rows)
@@ -389,33 +389,6 @@ class Transaction:
             if write.body != self.snapshot.get(write.table, write.internal_id)
         )
         return WriteSet(writes, tuple(self._new_tables))
-
-
-def _interval(index: IndexInfo, range_: IndexRange) -> Interval:
-    return id_interval(index.table, range_) if index.name == "by_id" else interval_of(range_)
-
-
-def _between(interval: Interval, start_after: bytes | None, stop_at: bytes | None, reverse: bool) -> Interval:
-    start, end = interval.start, interval.end
-    if reverse:
-        if start_after is not None:
-            end = min(end, start_after)
-        if stop_at is not None:
-            start = max(start, stop_at)
-    else:
-        if start_after is not None:
-            start = max(start, successor(start_after))
-        if stop_at is not None:
-            end = min(end, successor(stop_at))
-    return Interval(start, end)
-
-
-def _creation_time_filter(range_: IndexRange) -> Callable[[Document], bool] | None:
-    """Return what is left of a range on `by_id` after `_id` is fixed: conditions on `_creationTime`."""
-    if len(range_.equal) == 0 or (len(range_.equal) == 1 and not (range_.lower or range_.upper)):
-        return None
-    wanted = interval_of(IndexRange(range_.equal[1:], range_.lower, range_.upper))
-    return lambda document: wanted.start <= encode(document["_creationTime"]) + b"\x00" < wanted.end
 
 
 def _differ(name: str, before: Document, after: Document) -> bool:
