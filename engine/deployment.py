@@ -228,7 +228,8 @@ def _assemble(
     seams: Seams,
 ) -> Deployment:
     cursor_key = kept_secret(folder / "cursor-key")
-    argument = json.dumps({"store": str(folder / "store"), "cursor_key": cursor_key})
+    # Workers look for it from another folder.
+    argument = json.dumps({"store": str((folder / "store").resolve()), "cursor_key": cursor_key})
     pool = seams.open_pool(argument, WORKERS, clock)
     # An action holds its worker while it waits for the calls it makes, so it must not take one of theirs.
     action_pool = seams.open_pool(argument, ACTION_WORKERS, clock)

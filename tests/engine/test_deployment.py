@@ -120,6 +120,16 @@ async def test_what_was_accepted_is_durable_when_it_has_ended(tmp_path: Path) ->
         assert await it.value("counters:value") == 10
 
 
+async def test_folder_may_be_named_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers stand somewhere else, and once looked for `--data data` there."""
+    monkeypatch.chdir(tmp_path)
+    async with deployed(Path("here"), APP, real=True) as it:
+        await it.run("counters:add")
+        assert await it.value("counters:value") == 1
+
+
 # ---- counted, not timed ------------------------------------------------------------
 
 
