@@ -32,13 +32,14 @@ from sandbox.determinism import SEED_BYTES, Chance
 from sandbox.facades.registry import BUILDERS
 from sandbox.faces import base_of, real
 from sandbox.faults import Terminated
-from sandbox.guards import Structure, structure_guards
+from sandbox.guards import structure_guards
 from sandbox.host import HostObject, named, touching
 from sandbox.lazy import Lazies
 from sandbox.meter import DEPTH_DEFAULT, FUEL_DEFAULT, Meter
 from sandbox.methods import Methods
 from sandbox.operators import operator_guards
 from sandbox.sets import FrozenSet, Set, SetMaker
+from sandbox.structure import Structure
 from sandbox.text import Texts
 
 INT_DIGITS_MAX: Final = 5_000  # an integer of INTEGER_BITS_MAX bits has 4,933 decimal digits
@@ -104,7 +105,7 @@ class GuestRuntime:
         self._log: Log = log or _discard
         self._import_hook = import_hook
         structure = Structure(self.meter)
-        sets = SetMaker(self.meter, structure.key, structure.lookup)
+        sets = SetMaker(self.meter, structure)
         methods = Methods(self.meter, structure)
         self.texts = Texts(self.meter)
         self.structure = structure
@@ -146,6 +147,7 @@ class GuestRuntime:
             **{f"_make_{name}_": names[name]._make for name in policy.MAKERS},
         }
         self._facades: dict[str, Any] = {}
+        self.forgets: list[Callable[[], object]] = []  # what the modules below facades keep over calls
 
     # ---- the life of a call ------------------------------------------------------
 
@@ -155,7 +157,9 @@ class GuestRuntime:
         self.now_ms = now_ms
         self.observed = set()
         self._log = log or _discard
-        self.structure.keys.forget()
+        self.structure.reset(seed)
+        for forget in self.forgets:
+            forget()
         self.meter.reset(fuel)
 
     def close(self) -> None:

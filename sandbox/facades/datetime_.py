@@ -7,8 +7,9 @@ taken for UTC.
 
 from __future__ import annotations
 
-import _strptime  # type: ignore[import-not-found]  # noqa: F401  # not in the stubs; what strptime imports on first use; nothing can be imported in a worker
+import _strptime  # type: ignore[import-not-found]  # not in the stubs; what strptime imports on first use; nothing can be imported in a worker
 import datetime as real
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -349,6 +350,7 @@ class Formats:
 def build(runtime: GuestRuntime) -> Facade:
     charge = runtime.meter.charge
     formats = Formats(runtime)
+    runtime.forgets += [_strptime._regex_cache.clear, re.purge]
 
     def clock() -> real.datetime:
         runtime.observed.add("time")

@@ -256,13 +256,14 @@ class Url(HostObject):
 def build_urllib_parse(runtime: GuestRuntime) -> Facade:
     charge = runtime.meter.charge
     structure = runtime.structure
+    runtime.forgets.append(urllib.parse.clear_cache)  # type: ignore[attr-defined]  # not in the stubs
 
     def checked(value: Any) -> str:
         charge(len(text(value)) // 4 + 1)
         return str(value)
 
     def address(value: Any) -> str:
-        """The standard module remembers what it has parsed, over calls: short texts alone."""
+        """The standard module remembers what it has parsed: short texts alone."""
         if len(text(value)) > _URL_MAX:
             raise ValueError(f"a URL of more than {_URL_MAX} characters")
         return checked(value)

@@ -2,7 +2,8 @@
 
 The price is RE2's language: no look-around, no back references in patterns, and
 `\\d`, `\\w`, `\\s` mean ASCII. A pattern that needs them is refused with a message
-that says so. Work is charged by text and program size before it is done.
+that says so. Work is charged by text and program size before it is done. Nothing
+compiled is kept: a pattern and its automata live as long as the guest holds it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re2  # type: ignore[import-untyped]  # a compiled package without stubs
 
 from sandbox import costs, policy
 from sandbox.facades.base import Facade, integer
+from sandbox.facades.re_shapes import reads_on
 from sandbox.faces import Face
 from sandbox.host import HostObject
 
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 PATTERN_MAX: Final = 2_000
 MEMORY_MAX: Final = 2**21  # of one compiled pattern and its automaton
 COMPILE_STEPS: Final = 200
-FEW_GROUPS: Final = 8  # are read at the price of the match
-PROGRAM_STEP: Final = 64  # instructions that are as cheap as one
+CHARACTER_STEPS: Final = 32  # for a character of a pattern
+MATCH_STEPS: Final = 6  # for a match, beside its groups and the text
+PROGRAM_STEP: Final = 32  # instructions that are as cheap as one
+GROUPS_STEP: Final = 6  # the same, where groups have to be told
+AHEAD_BYTES: Final = 256  # read per step beyond a match
+STOPS_BYTES: Final = 512  # at most, by a pattern that stops where its match ends
 FLAGS: Final = {
     "IGNORECASE": 2,
     "I": 2,
@@ -55,7 +61,6 @@ class Match(HostObject):
         self.re = pattern
         self.string = source
         self.pos = 0
-        pattern._charge_groups()
         found = [i for i in range(1, pattern.groups + 1) if match.start(i) >= 0]
         self.lastindex = found[-1] if found else None
 
@@ -65,19 +70,32 @@ class Match(HostObject):
         raise IndexError("no such group")
 
     def _position(self, group: Any) -> int:
+        self._pattern._runtime.meter.charge(1)
         index = self._pattern.groupindex.get(group) if type(group) is str else self._index(group)
         if index is None:
             raise IndexError("no such group")
         return int(index)
 
+    def _copied(self, groups: Any) -> None:
+        """Charge for the text of groups."""
+        size = 0
+        for group in groups:
+            index = self._pattern.groupindex.get(group, -1) if type(group) is str else self._index(group)
+            if 0 <= index <= self._pattern.groups:
+                start, end = self._match.span(index)
+                size += end - start
+        self._pattern._runtime.meter.charge(1 + size // costs.COPY_BYTES)
+
     def group(self, *groups: Any) -> Any:
+        self._copied(groups or (0,))
         try:
             return self._match.group(*[self._index(group) for group in groups])
         except IndexError:
             raise IndexError("no such group") from None
 
     def groups(self, default: Any = None) -> tuple[Any, ...]:
-        self._pattern._charge_groups()
+        self._pattern._runtime.meter.charge(self._pattern.groups)
+        self._copied(range(1, self._pattern.groups + 1))
         return tuple(self._match.groups(default))
 
     def groupdict(self, default: Any = None) -> dict[str, Any]:
@@ -109,7 +127,7 @@ class Match(HostObject):
 
 
 class Pattern(HostObject):
-    __slots__ = ("_regex", "_runtime", "_weight", "flags", "groupindex", "groups", "pattern")
+    __slots__ = ("_ahead", "_regex", "_runtime", "_weight", "flags", "groupindex", "groups", "pattern")
     _exposed_ = frozenset(
         {
             "findall", "finditer", "flags", "fullmatch", "groupindex", "groups", "match", "pattern",
@@ -123,7 +141,7 @@ class Pattern(HostObject):
             raise TypeError("a pattern is a str or bytes")
         if len(pattern) > PATTERN_MAX:
             raise RegexError(f"a pattern of more than {PATTERN_MAX} characters")
-        runtime.meter.charge(COMPILE_STEPS + 16 * len(pattern))
+        runtime.meter.charge(COMPILE_STEPS + CHARACTER_STEPS * len(pattern))
         letters = "".join(letter for bit, letter in _LETTERS if flags & bit)
         prefix = f"(?{letters})" if letters else ""
         options = re2.Options()
@@ -141,24 +159,24 @@ class Pattern(HostObject):
             ) from None
         except UnicodeError:
             raise RegexError("a pattern with unpaired surrogates") from None
+        finally:
+            re2.purge()  # it keeps the last patterns with all that they have learned of texts
         self._runtime = runtime
         runtime.meter.charge(self._regex.programsize)
-        self._weight = 1 + self._regex.programsize // PROGRAM_STEP
         self.pattern = pattern
         self.flags = flags
         self.groups = self._regex.groups
+        self._weight = 1 + self._regex.programsize // (GROUPS_STEP if self.groups else PROGRAM_STEP)
+        self._ahead = policy.TEXT_LENGTH_MAX if reads_on(pattern, bool(flags & 2)) else STOPS_BYTES
         self.groupindex = {}
         if type(pattern) is str:
             self.groupindex = dict(sorted(self._regex.groupindex.items(), key=lambda pair: pair[1]))
 
-    def _charge_groups(self) -> None:
-        if self.groups > FEW_GROUPS:
-            self._runtime.meter.charge(self.groups)
-
     def _checked(self, string: Any) -> Any:
         if type(string) is not type(self.pattern):
             raise TypeError("the text must be of the type of the pattern")
-        self._runtime.meter.charge(1 + self._weight * (len(string) // costs.SCAN_BYTES))
+        steps = self._weight * (len(string) // costs.SCAN_BYTES)
+        self._runtime.meter.charge(MATCH_STEPS + self.groups + steps)
         return string
 
     def _one(self, match: Any, string: Any) -> Match | None:
@@ -183,7 +201,8 @@ class Pattern(HostObject):
         charge = self._runtime.meter.charge
         size = len(self._checked(string))
         for match in self._regex.finditer(string):
-            charge(1 + self._weight * (min(size - match.start(), 4096) // 512))
+            rest = min(size - match.start(), self._ahead)
+            charge(MATCH_STEPS + self.groups + self._weight * (rest // AHEAD_BYTES))
             yield match
 
     def finditer(self, string: Any) -> Any:
@@ -209,7 +228,6 @@ class Pattern(HostObject):
             if limit and count >= limit:
                 break
             pieces.append(string[end : match.start()])
-            self._charge_groups()
             pieces.extend(match.groups())
             if len(pieces) > policy.ITEMS_MAX:
                 raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
@@ -287,6 +305,7 @@ class Pattern(HostObject):
         return parts
 
     def _filled(self, match: Match, template: list[Any]) -> list[Any]:
+        self._runtime.meter.charge(len(template))
         return [match.group(*part) or "" if type(part) is list else part for part in template]
 
     def _repr_(self) -> str:
@@ -320,7 +339,7 @@ def build(runtime: GuestRuntime) -> Facade:
     def escape(pattern: Any) -> Any:
         if type(pattern) is not str:
             raise TypeError("escape takes a str")
-        runtime.meter.charge(len(pattern) // 8 + 1)
+        runtime.meter.charge(len(pattern) // 4 + 1)
         if len(pattern) * 2 > policy.TEXT_LENGTH_MAX:
             raise ValueError("a text too long to escape")
         return "".join("\\" + c if c in _SPECIAL else c for c in pattern)

@@ -44,6 +44,7 @@ def language_page() -> str:
 
 def policy_page() -> str:
     from sandbox import costs, policy
+    from sandbox.facades import re_
     from sandbox.guest import GuestRuntime
     from sandbox.meter import COST_VERSION, DEPTH_DEFAULT, FUEL_DEFAULT
 
@@ -132,6 +133,8 @@ def policy_page() -> str:
         f"| reading text of up to {costs.SHORT_TEXT} characters | none |",
         f"| writing a float | {costs.FLOAT_BITS} bits of its exponent, {costs.FLOAT_DIGITS} digits asked for |",
         f"| reading a float | {costs.PARSED_DIGITS} characters |",
+        f"| compiling a pattern | {re_.COMPILE_STEPS} steps and {re_.CHARACTER_STEPS} for a character |",
+        f"| a match of a pattern, beside the text | {re_.MATCH_STEPS} steps and one for a group; where a repeat could go on after the match, one for {re_.AHEAD_BYTES} characters that follow |",
         f"| hashing | {costs.HASH_BYTES} bytes |",
         f"| copying containers | {costs.COPY_ITEMS} items |",
         "| sorting | n log2(n) / 2 steps |",

@@ -7,9 +7,15 @@ The attack corpus shows the same from the other side, as programs that end.
 
 from __future__ import annotations
 
+import _strptime  # type: ignore[import-not-found]  # not in the stubs
+import gc
+import urllib.parse
+
 import pytest
+import re2  # type: ignore[import-untyped]  # a compiled package without stubs
 
 from sandbox.compiler import compile_module
+from sandbox.facades.re_shapes import reads_on
 from sandbox.guest import GuestRuntime, prepare_process
 from sandbox.policy import TEXT_LENGTH_MAX
 
@@ -56,6 +62,14 @@ PRICES = {
     "reading a long float": ("s = '9' * 4900", "float(s)", 600),
     "numbers from bytes": ("s = b'a' * 2000", "int.from_bytes(s, 'little')", 30),
     "bytes from numbers": ("n = 1", "n.to_bytes(16000, 'big')", 240),
+    "matches that read on": ("import re\np, s = re.compile('a.*b|a'), 'a' * 2000", "p.findall(s)", 12_000),
+    "matches one by one": ("import re\ns = 'a' * 2000", "list(re.finditer('a.*b|a', s))", 12_000),
+    "splits that read on": ("import re\np, s = re.compile('a.*b|a'), 'a' * 2000", "p.split(s)", 12_000),
+    "replacements that read on": ("import re\ns = 'a' * 2000", "re.sub('a.*b|a', '', s)", 12_000),
+    "bytes that read on": ("import re\ns = b'a' * 2000", "re.findall(b'a.*b|a', s)", 12_000),
+    "groups of a program": ("import re\np = re.compile('(a{0,999})b')", "p.search('a' * 9999)", 45_000),
+    "text of groups": ("import re\nm = re.match('(.*)', 'a' * 10**6)", "m.group(0, 1, 0, 1)", 7_000),
+    "a pattern of classes": ("import re\nq = r'\\pL\\pN' * 300", "re.compile(q)", 40_000),
     "bits of a number": ("n = 2 ** 16000 - 1", "n.bit_count()", 15),
 }  # fmt: skip
 
@@ -117,6 +131,57 @@ def test_a_result_that_grew_too_long_is_refused(title: str, runtime: GuestRuntim
     program = f"x = {GROWING[title]}\n"
     with pytest.raises(ValueError, match=str(TEXT_LENGTH_MAX)):
         runtime.run(compile_module(program, "grown.py", "grown"), runtime.namespace("grown"))
+
+
+# Searches that are paid for by the text and the matches: they stop where the match ends.
+STOPPING = [
+    r"\d+", r"\w+", r"<[^>]*>", r"(\w+)=(\w+)", r"https?://\S+", r"\w+@\w+\.\w+", r"[,;]\s*", r"\b\w+\b",
+    r"#(?P<tag>\w+)", r"\d{4}-\d{2}", r"a|b|c", '"[^"]*"', r"[\w.-]+",
+]  # fmt: skip
+READING_ON = [
+    "a.*b|a", "(ab)*a", r"\w+(\s+\w+)*", r"\d*\.?\d+", "x+xy|x", "(?i)a+b", r"\pL+a", "[[:alpha:]]+a", "a**",
+    "a{2", "é+k", r"a+(b.*c)?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", STOPPING)
+def test_a_pattern_that_stops_with_its_match_is_known(pattern: str) -> None:
+    assert not reads_on(pattern, folded=False)
+
+
+@pytest.mark.parametrize("pattern", READING_ON)
+def test_a_pattern_that_may_read_on_is_known(pattern: str) -> None:
+    assert reads_on(pattern, folded=True)
+
+
+def test_matches_that_stop_are_cheap_in_a_long_text(runtime: GuestRuntime) -> None:
+    before = "import re\np, s = re.compile(r'\\w+'), 'word ' * 20000"
+    assert steps(runtime, before, "p.findall(s)") <= 20_000 * 10
+
+
+def test_nothing_that_modules_keep_survives_a_call(runtime: GuestRuntime) -> None:
+    """Patterns with their automata, parsed addresses, formats of dates: memory of one call alone."""
+    kind = type(re2.compile("a"))
+    re2.purge()
+    program = """
+import re
+from datetime import datetime
+from urllib.parse import quote, urlparse
+def done():
+    for i in range(20):
+        re.search(f"(a|b)*a(a|b){{{i + 1}}}c", "ab" * 5000)
+        urlparse(f"https://example.org/{i}")
+        quote("a b", safe=str(i))
+    return str(datetime.strptime("2026 11", "%Y %m"))
+"""
+    namespace = runtime.namespace("keeping")
+    runtime.reset(seed=SEED, now_ms=0.0, fuel=50_000_000)
+    runtime.run(compile_module(program, "keeping.py", "keeping"), namespace)
+    assert runtime.call(namespace["done"]) == "2026-11-01 00:00:00"
+    assert not [held for held in gc.get_objects() if type(held) is kind and held.pattern.endswith("c")]
+    runtime.reset(seed=SEED, now_ms=0.0, fuel=50_000_000)
+    assert not urllib.parse.urlsplit.cache_info().currsize  # type: ignore[attr-defined]  # it is cached
+    assert not _strptime._regex_cache
 
 
 def test_ordinary_text_work_stays_cheap(runtime: GuestRuntime) -> None:
