@@ -20,7 +20,7 @@ import attrs
 
 from engine import answers
 from engine.backend import ActionOutcome, Call, Failure, Identity, MutationOutcome
-from engine.commands import Command, GiveUp, RunAction, RunMutation, Send, SessionLimits
+from engine.commands import AwaitRepeats, Command, GiveUp, RunAction, RunMutation, Send, SessionLimits
 from engine.failures import request_id_of
 from engine.held import Held
 from engine.id_ranges import IdRanges
@@ -54,9 +54,8 @@ class ClientRequests:
     _actions: dict[int, str] = attrs.field(factory=dict, init=False)
     # A reconnecting client first repeats what it has no answer to; see `_owes_answer`.
     _may_repeat: bool = attrs.field(default=False, init=False)
-    _observed_ts: int | None = attrs.field(
-        default=None, init=False
-    )  # the newest that the client knew then
+    _observed_ts: int | None = attrs.field(default=None, init=False)  # the newest the client knew by then
+    _is_awaiting: bool = attrs.field(default=False, init=False)
     _answered: int = attrs.field(default=-1, init=False)  # the newest mutation
 
     @property
@@ -69,9 +68,9 @@ class ClientRequests:
         self._observed_ts = observed_ts
         self._may_repeat = may_repeat
 
-    def end_repeats(self) -> None:
-        """What the client was going to repeat has come."""
-        self._may_repeat = False
+    def end_awaiting(self) -> None:
+        """What the client was going to repeat has come, if it was."""
+        self._observed_ts = None
 
     def add_mutation(self, message: protocol.Mutation, weight: int, identity: Identity) -> None:
         """Run a mutation after those before it. Raises `OutOfContract`, `GiveUp`."""
@@ -170,8 +169,16 @@ class ClientRequests:
         if newest is None:
             return False
         request_id, ts = newest
-        is_unheard = self._observed_ts is not None and ts > self._observed_ts
-        return request_id > self._answered and (is_unheard or request_id in self._seen)
+        if request_id <= self._answered:
+            return False
+        if request_id in self._seen:
+            return True
+        if self._observed_ts is None or ts <= self._observed_ts:
+            return False
+        if not self._is_awaiting:  # not for ever: a client may not care any more
+            self._is_awaiting = True
+            self._commands.append(AwaitRepeats())
+        return True
 
     def _send(self, message: protocol.ServerMessage) -> None:
         self._commands.append(Send(protocol.encode_server_message(message)))

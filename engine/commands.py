@@ -60,6 +60,11 @@ class Update:
 
 
 @attrs.frozen
+class AwaitRepeats:
+    """Come back with `repeats_awaited` once a reconnecting client has had its time to repeat its calls."""
+
+
+@attrs.frozen
 class Close:
     """Close the socket, the last command of all; without a code if `code` is None.
 
@@ -85,4 +90,4 @@ class GiveUp(Exception):
         return cls(1013, "TooManyConcurrentRequests", "memory for arguments is short")
 
 
-Command = Send | RunMutation | RunAction | Verify | Update | Close
+Command = Send | RunMutation | RunAction | Verify | Update | AwaitRepeats | Close

@@ -33,7 +33,7 @@ from engine.auth import Authenticator, Grant, TokenRefused
 from engine.backend import Backend, BackendFault
 from engine.clients import Client
 from engine.clock import Clock
-from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
+from engine.commands import AwaitRepeats, Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.exchange import Upgrade
 from engine.heavy import HeavyReader, is_heavy, is_too_heavy, read_message
 from engine.pacing import Heartbeat, TokenBucket
@@ -57,6 +57,8 @@ HANDSHAKE_S_MAX: Final = 10.0
 # 5 MB in this time is 83 kB/s; what is larger is cut up for clients that can take it.
 WRITE_S_MAX: Final = 60.0
 GOODBYE_S_MAX: Final = 2.0
+# Clients repeat everything right behind their `Connect`: a slow line has brought it by then.
+REPEATS_AWAITED_S: Final = 1.0
 # A page that was offline may bring a thousand mutations at once.
 MESSAGES_PER_S: Final = 1000.0
 MESSAGES_BURST: Final = 4000.0
@@ -257,6 +259,8 @@ class Connection:
                     self._nursery.start_soon(self._guarded, self._mutate, command)
                 case RunAction():
                     self._nursery.start_soon(self._guarded, self._act, command)
+                case AwaitRepeats():
+                    self._nursery.start_soon(self._guarded, self._await_repeats)
                 case Verify():
                     verify = command
         return verify
@@ -290,6 +294,10 @@ class Connection:
         outcome = await self._backend.act(command.call)
         self._session.action_done(command.request_id, outcome)
         self._update_at_once()
+
+    async def _await_repeats(self) -> None:
+        await trio.sleep(REPEATS_AWAITED_S)
+        self._session.repeats_awaited(self._clock.now_ns())
 
     def _update_at_once(self) -> None:
         """Begin the update that a response asks for here and now: with nothing to run, both leave together.
@@ -361,7 +369,7 @@ class Connection:
             self._session.close(1000, "ClientSilent", "nothing was heard for too long")
             self._carry_out()
         elif self._heartbeat.is_ping_due(now):
-            self._session.ping(self._clock.now_ns())
+            self._session.ping()
             self._carry_out()
         if self._heartbeat.is_probe_due(now):
             self._heartbeat.last_probe = now

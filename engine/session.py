@@ -192,12 +192,16 @@ class Session:
         """A transition that was handed out has left."""
         self._transitions.sent()
 
-    def ping(self, now_ns: int) -> None:
+    def repeats_awaited(self, now_ns: int) -> None:
+        """The time is over in which a client repeats what it has no answer to."""
+        if not self.is_closed:
+            self._requests.end_awaiting()
+            self._transitions.emit(now_ns, self._requests.may_show)
+
+    def ping(self) -> None:
         """Nothing was sent for a while: say that the server is there."""
         if not self.is_closed:
             self._send(protocol.Ping())
-            self._requests.end_repeats()  # a client that repeats does so at once
-            self._transitions.emit(now_ns, self._requests.may_show)
 
     def faulted(self, fault: BackendFault) -> None:
         """A call ended without an outcome."""

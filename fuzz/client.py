@@ -48,7 +48,8 @@ class SimulatedClient:
     _history: History
     _trace: Trace
     _random: Random
-    observed_ts: int = 0
+    observed_ts: int = 0  # the newest of a transition or an answer, as the protocol's section 8.3 counts it
+    shown_ts: int = 0  # the newest of a transition
     shown: dict[int, Any] = attrs.field(factory=dict)  # results by query id, as the page would show them
     queries: dict[int, Query] = attrs.field(factory=dict)  # what it wants to watch
     line: Line | None = None
@@ -114,7 +115,7 @@ class SimulatedClient:
     async def caught_up(self, request: Request) -> None:
         """Wait until what is shown includes the effect of an answered mutation."""
         await self.settled(request)
-        while request.ts is not None and self.observed_ts < request.ts:
+        while request.ts is not None and self.shown_ts < request.ts:
             await self._changed.wait()
 
     def watch(self, path: str, **args: Any) -> int:
@@ -283,6 +284,8 @@ class SimulatedClient:
         request.answers.append((ok, message["result"], ts))
         request.answered = self._history.step()
         request.ts = ts
+        if ts is not None:
+            self.observed_ts = max(self.observed_ts, ts)
         if ok:
             request.status, request.value = "ok", message["result"]
         else:
@@ -312,6 +315,7 @@ class SimulatedClient:
             )
         self._version = end
         self._fruitless = 0
+        self.shown_ts = max(self.shown_ts, end[2])
         self.observed_ts = max(self.observed_ts, end[2])
         results = {
             self.queries[number]: value for number, value in self.shown.items() if number in self.queries

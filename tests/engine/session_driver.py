@@ -16,7 +16,7 @@ import attrs
 from engine.auth import Authenticator, Grant, TokenRefused
 from engine.backend import ActionOutcome, BackendFault, Identity, MutationOutcome
 from engine.clients import Client
-from engine.commands import Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
+from engine.commands import AwaitRepeats, Close, RunAction, RunMutation, Send, SessionLimits, Update, Verify
 from engine.session import Session
 from engine.shared_limits import Allowance
 from engine.transitions import Job
@@ -74,6 +74,7 @@ class SessionDriver:
         self.mutations: deque[RunMutation] = deque()
         self.actions: deque[RunAction] = deque()
         self.verify: Verify | None = None
+        self.is_awaiting_repeats = False
         self.unsent_transitions = 0  # handed out, and not reported as sent unless `auto`
         self.raw_sizes: list[int] = []
         self._version: dict[str, Any] = {"querySet": 0, "identity": 0, "ts": "AAAAAAAAAAA="}
@@ -140,6 +141,9 @@ class SessionDriver:
                     assert len(self.mutations) == 1, "two mutations at once"
                 case RunAction():
                     self.actions.append(command)
+                case AwaitRepeats():
+                    assert not self.is_awaiting_repeats
+                    self.is_awaiting_repeats = True
                 case Verify():
                     self.verify = command
             if self.auto:

@@ -20,12 +20,13 @@ import wsproto
 from wsproto.events import Request, TextMessage
 
 from engine import connection as connection_module
-from engine.backend import BackendFault, Call, MutationOutcome
+from engine.backend import ANONYMOUS, BackendFault, Call, MutationOutcome
 from engine.clients import Client
 from engine.commands import SessionLimits
 from engine.connection import Connection, SocketContext, serve_socket
 from engine.exchange import Upgrade
 from engine.pacing import PING_AFTER_S, SILENCE_S_MAX
+from tidewell.protocol import encode_ts
 
 from .fake_backend import FakeBackend
 from .raw_socket import RawSocket, running_server
@@ -385,6 +386,21 @@ async def test_mistake_of_ours_closes_the_socket_and_is_logged(caplog: pytest.Lo
             await pair.client.send(mutation(0))
             assert await pair.client.hear_close() == (1011, "InternalServerError")
         assert "a mistake of ours" in caplog.text
+
+
+async def test_what_a_client_does_not_repeat_is_awaited_for_a_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    backend = FakeBackend()
+    call = Call("counter:add", {}, ANONYMOUS, "0123456789abcdef", "socket")
+    answered = backend.mutate_now(call, ("session-1", 0))
+    backend.mutate_now(call, ("session-1", 1))
+    async with connected(backend) as pair:
+        connect = {"type": "Connect", "sessionId": "session-1", "connectionCount": 1}
+        await pair.client.send({**connect, "maxObservedTimestamp": encode_ts(answered.ts)})
+        began = trio.current_time()
+        assert values(await subscribe(pair.client, add(0, "counter:get"))) == {0: 2.0}
+        assert trio.current_time() - began == connection_module.REPEATS_AWAITED_S
 
 
 async def test_session_outlives_a_socket_that_never_began(autojump_clock: trio.testing.MockClock) -> None:
