@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from sandbox import costs, policy
 from sandbox.faces import Face, kinds_of
-from sandbox.guards import Structure
 from sandbox.host import HostObject
 from sandbox.lazy import Lazies
 from sandbox.meter import Meter
 from sandbox.methods import INT_TEXT_MAX, Methods
 from sandbox.operators import operator_guards, too_long, whole
 from sandbox.sets import FrozenSet, Set, SetMaker
+from sandbox.structure import Structure
 from sandbox.text import Texts
 from sandbox.text_methods import codec
 
@@ -51,7 +51,6 @@ class Builtins(HostObject):
         "_meter",
         "_methods",
         "_operators",
-        "_sets",
         "_structure",
         "_texts",
     )
@@ -69,7 +68,6 @@ class Builtins(HostObject):
         self._charge = meter.charge
         self._structure = structure
         self._methods = methods
-        self._sets = sets
         self._texts = texts
         self._lazies = Lazies(meter)
         self._operators = operator_guards(meter, sets)

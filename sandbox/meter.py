@@ -38,7 +38,7 @@ from typing import Any, Final, NoReturn
 
 from sandbox.faults import Terminated, TerminationKind
 
-COST_VERSION: Final = 2
+COST_VERSION: Final = 3
 FUEL_DEFAULT: Final = 10_000_000
 DEPTH_DEFAULT: Final = 200
 BLOCK_STEPS: Final = (

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from sandbox import costs, policy
 from sandbox.faces import Face
-from sandbox.guards import Structure
 from sandbox.meter import Meter
 from sandbox.sets import VIEWS
+from sandbox.structure import Structure
 from sandbox.text_methods import Method, TextMethods, titled
 
 INT_TEXT_MAX: Final = 5_000  # digits in any base; a decimal of INTEGER_BITS_MAX bits has 4,933
@@ -78,9 +78,9 @@ class Methods:
             },
             tuple: {"index": self._index, "count": self._list_scan("count")},
             dict: {
-                "update": self._update, "clear": self._linear("clear"), "get": self._keyed("get"),
-                "pop": self._keyed("pop"),
-                "setdefault": self._setdefault, "copy": self._linear("copy"),
+                "update": self._update, "clear": self._linear("clear"), "get": self._get,
+                "pop": self._pop,
+                "setdefault": self._setdefault, "copy": self._copy,
                 "fromkeys": self._fromkeys_on,
             },
             **{view: {"isdisjoint": self._isdisjoint, "mapping": self._no_mapping} for view in (*VIEWS,
@@ -178,12 +178,16 @@ class Methods:
 
     # ---- dicts -------------------------------------------------------------------
 
-    def _keyed(self, method: str) -> Method:
-        def run(value: dict[Any, Any], key: Any, *default: Any) -> Any:
-            self._structure.lookup(key)
-            return getattr(value, method)(key, *default)
+    def _get(self, value: dict[Any, Any], key: Any, default: Any = None, /) -> Any:
+        return value.get(self._structure.lookup(key), default)
 
-        return titled(run, method)
+    def _pop(self, value: dict[Any, Any], key: Any, *default: Any) -> Any:
+        self._structure.removing(value)
+        return value.pop(self._structure.lookup(key), *default)
+
+    def _copy(self, value: dict[Any, Any]) -> dict[Any, Any]:
+        self._structure.merging(value)
+        return dict(value)
 
     def _setdefault(self, value: dict[Any, Any], key: Any, default: Any = None) -> Any:
         return value.setdefault(self._structure.key(key), default)
@@ -197,7 +201,7 @@ class Methods:
     def pairs(self, source: Any) -> dict[Any, Any]:
         """Return a dict of whatever `dict(source)` accepts."""
         if type(source) is dict:
-            self._charge(len(source) // costs.COPY_ITEMS)
+            self._structure.merging(source)
             return source
         if hasattr(type(source), "_dict_"):
             return type(source)._dict_(source)  # type: ignore[no-any-return]  # by the host class
@@ -215,7 +219,9 @@ class Methods:
         value.update(new, **more)
 
     def fromkeys(self, source: Any, value: Any = None) -> dict[Any, Any]:
-        return {self._structure.key(item): value for item in self._structure.listed(source)}
+        items = self._structure.listed(source)
+        self._charge(len(items))
+        return {self._structure.key(item): value for item in items}
 
     def _fromkeys_on(self, _value: dict[Any, Any], source: Any, value: Any = None) -> dict[Any, Any]:
         return self.fromkeys(source, value)

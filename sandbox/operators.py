@@ -164,7 +164,8 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
         size = len(a) + len(b)
         if size > policy.ITEMS_MAX:
             raise ValueError(f"a dict of more than {policy.ITEMS_MAX} items")
-        charge(size // costs.COPY_ITEMS)
+        sets.merging(a)
+        sets.merging(b)
 
     def or_(a: Any, b: Any) -> Any:
         if type(a) is dict and type(b) is dict:

@@ -8,15 +8,16 @@ these. Keys are checked by the same guard as keys of dicts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from sandbox import costs, policy
+from sandbox import policy
 from sandbox.host import HostObject
 from sandbox.meter import Meter
 
-KeyGuard = Callable[[Any], Any]
-POPPED_MAX: Final = 1024  # places of removed items at the head of a dict, before it is made anew
+if TYPE_CHECKING:
+    from sandbox.structure import Structure
+
 _NOTHING: dict[Any, Any] = {}
 VIEWS: Final[tuple[type, ...]] = (type(_NOTHING.keys()), type(_NOTHING.items()))
 
@@ -48,7 +49,6 @@ class _Base(HostObject):
 
     def _operand(self, other: Any) -> dict[Any, None] | None:
         if isinstance(other, _Base):
-            self._maker.charge(len(other._items) // costs.COPY_ITEMS)
             return other._items
         if type(other) in VIEWS:
             return self._maker.collect(other)
@@ -66,15 +66,13 @@ class _Base(HostObject):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Base):
             return False
-        self._maker.charge(len(self._items) // costs.COPY_ITEMS)
+        if len(self._items) == len(other._items):
+            self._maker.rehashing(self._items)
         return self._items.keys() == other._items.keys()
 
     def __le__(self, other: Any) -> Any:
         theirs = self._operand(other)
-        if theirs is None:
-            return NotImplemented
-        self._maker.charge(len(self._items) // costs.COPY_ITEMS)
-        return self._items.keys() <= theirs.keys()
+        return NotImplemented if theirs is None else self._within(theirs)
 
     def __lt__(self, other: Any) -> Any:
         result = self.__le__(other)
@@ -82,9 +80,7 @@ class _Base(HostObject):
 
     def __ge__(self, other: Any) -> Any:
         theirs = self._operand(other)
-        if theirs is None:
-            return NotImplemented
-        return self._items.keys() >= theirs.keys()
+        return NotImplemented if theirs is None else self._holds(theirs)
 
     def __gt__(self, other: Any) -> Any:
         result = self.__ge__(other)
@@ -107,28 +103,35 @@ class _Base(HostObject):
         return NotImplemented if theirs is None else self._either(theirs)
 
     def _union(self, theirs: dict[Any, None]) -> Any:
-        self._own()
+        self._maker.merging(self._items)
+        self._maker.merging(theirs)
         return self._same({**self._items, **theirs})
 
     def _intersection(self, theirs: dict[Any, None]) -> Any:
-        self._own()
+        self._maker.rehashing(self._items)
         return self._same({item: None for item in self._items if item in theirs})
 
     def _difference(self, theirs: dict[Any, None]) -> Any:
-        self._own()
+        self._maker.rehashing(self._items)
         return self._same({item: None for item in self._items if item not in theirs})
 
+    def _within(self, theirs: dict[Any, None]) -> bool:
+        self._maker.rehashing(self._items)
+        return self._items.keys() <= theirs.keys()
+
+    def _holds(self, theirs: dict[Any, None]) -> bool:
+        self._maker.rehashing(theirs)
+        return self._items.keys() >= theirs.keys()
+
     def _either(self, theirs: dict[Any, None]) -> Any:
-        self._own()
         mine = self._items
+        self._maker.rehashing(mine)
+        self._maker.rehashing(theirs)
         left = {item: None for item in mine if item not in theirs}
         return self._same({**left, **{item: None for item in theirs if item not in mine}})
 
-    def _own(self) -> None:
-        self._maker.charge(len(self._items) // costs.COPY_ITEMS + 1)
-
     def copy(self) -> Any:
-        self._own()
+        self._maker.merging(self._items)
         return type(self)(self._maker, dict(self._items))
 
     def union(self, *others: Any) -> Any:
@@ -153,45 +156,42 @@ class _Base(HostObject):
         return self._either(self._maker.collect(other))
 
     def issubset(self, other: Any) -> bool:
-        return self._items.keys() <= self._maker.collect(other).keys()
+        return self._within(self._maker.collect(other))
 
     def issuperset(self, other: Any) -> bool:
-        return self._items.keys() >= self._maker.collect(other).keys()
+        return self._holds(self._maker.collect(other))
 
     def isdisjoint(self, other: Any) -> bool:
-        return self._items.keys().isdisjoint(self._maker.collect(other))
+        theirs = self._maker.collect(other)
+        self._maker.rehashing(theirs)
+        return self._items.keys().isdisjoint(theirs)
 
 
 class Set(_Base):
     """What guests know as `set`."""
 
-    __slots__ = ("_popped",)
+    __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # mutable, as the built-in
     _exposed_ = _Base._exposed_ | {
         "add", "clear", "difference_update", "discard", "intersection_update", "pop", "remove",
         "symmetric_difference_update", "update",
     }  # fmt: skip
 
-    def __init__(self, maker: SetMaker, items: dict[Any, None]) -> None:
-        super().__init__(maker, items)
-        self._popped = 0
-
     def add(self, item: Any) -> None:
         self._items[self._maker.key(item)] = None
 
     def discard(self, item: Any) -> None:
+        self._maker.removing(self._items)
         self._items.pop(self._maker.lookup(item), None)
 
     def remove(self, item: Any) -> None:
+        self._maker.removing(self._items)
         del self._items[self._maker.lookup(item)]
 
     def pop(self) -> Any:
         """Remove and return the item that was added first."""
-        self._popped += 1
-        if self._popped >= POPPED_MAX:
-            self._own()
-            self._items = dict(self._items)  # without the places of those taken, or each pop passes them all
-            self._popped = 0
+        self._maker.charge(1)
+        self._maker.removing(self._items)
         for item in self._items:
             del self._items[item]
             return item
@@ -202,13 +202,15 @@ class Set(_Base):
 
     def update(self, *others: Any) -> None:
         for other in others:
-            self._items.update(self._maker.collect(other))
-            self._maker.check(self._items)
+            self._join(self._maker.collect(other))
+
+    def _join(self, theirs: dict[Any, None]) -> None:
+        self._maker.merging(theirs)
+        self._items.update(theirs)
+        self._maker.check(self._items)
 
     def difference_update(self, *others: Any) -> None:
-        for other in others:
-            for item in self._maker.collect(other):
-                self._items.pop(item, None)
+        self._items = self.difference(*others)._items
 
     def intersection_update(self, *others: Any) -> None:
         self._items = self.intersection(*others)._items
@@ -220,8 +222,7 @@ class Set(_Base):
         theirs = self._operand(other)
         if theirs is None:
             return NotImplemented
-        self._items.update(theirs)
-        self._maker.check(self._items)
+        self._join(theirs)
         return self
 
     def __iand__(self, other: Any) -> Any:
@@ -256,20 +257,23 @@ class FrozenSet(_Base):
     _name = "frozenset"
 
     def __hash__(self) -> int:
-        self._own()
+        self._maker.rehashing(self._items)
         return hash(frozenset(self._items))
 
 
 class SetMaker:
-    """Makes sets for one worker: holds the meter and the guard of keys."""
+    """Makes sets for one worker: holds the meter and the guards of keys."""
 
-    __slots__ = ("_items", "charge", "key", "lookup")
+    __slots__ = ("_items", "charge", "key", "lookup", "merging", "rehashing", "removing")
 
-    def __init__(self, meter: Meter, key: KeyGuard, lookup: KeyGuard) -> None:
+    def __init__(self, meter: Meter, structure: Structure) -> None:
         self.charge = meter.charge
         self._items = meter.items
-        self.key = key  # of what is stored
-        self.lookup = lookup
+        self.key = structure.key  # of what is stored
+        self.lookup = structure.lookup
+        self.merging = structure.merging
+        self.rehashing = structure.rehashing
+        self.removing = structure.removing
 
     def check(self, items: dict[Any, None]) -> None:
         if len(items) > policy.ITEMS_MAX:
@@ -278,15 +282,21 @@ class SetMaker:
     def collect(self, source: Any) -> dict[Any, None]:
         """Return the items of any iterable, a step for each, in order."""
         if isinstance(source, _Base):
-            self.charge(len(source._items) // costs.COPY_ITEMS)
             return source._items
         key = self.key
         items = {key(item): None for item in self._items(source)}
         self.check(items)
         return items
 
+    def _copied(self, source: Any) -> dict[Any, None]:
+        items = self.collect(source)
+        if isinstance(source, _Base):
+            self.merging(items)
+            return dict(items)
+        return items
+
     def make(self, source: Any = ()) -> Set:
-        return Set(self, dict(self.collect(source)))
+        return Set(self, self._copied(source))
 
     def freeze(self, source: Any = ()) -> FrozenSet:
-        return FrozenSet(self, dict(self.collect(source)))
+        return FrozenSet(self, self._copied(source))

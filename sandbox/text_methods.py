@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sandbox import costs, policy
-from sandbox.guards import Structure
 from sandbox.meter import Meter
+from sandbox.structure import Structure
 
 CODECS: Final = frozenset({"utf-8", "utf8", "ascii", "latin-1", "latin1", "iso-8859-1"})
 _ERRORS: Final = frozenset({"strict", "ignore", "replace", "backslashreplace", "xmlcharrefreplace"})

@@ -16,7 +16,7 @@ from sandbox.facades.named import NamedTuple, namedtuple
 from sandbox.faces import Face
 from sandbox.host import HostObject
 from sandbox.policy import words
-from sandbox.sets import POPPED_MAX, FrozenSet, Set
+from sandbox.sets import FrozenSet, Set
 
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
@@ -30,7 +30,7 @@ _DICT_METHODS: Final = frozenset(
 class DictLike(HostObject):
     """A dict with a default for missing keys, or `OrderedDict` when there is none."""
 
-    __slots__ = ("_factory", "_items", "_popped", "_runtime")
+    __slots__ = ("_factory", "_items", "_runtime")
     _items: dict[Any, Any]
     _exposed_ = _DICT_METHODS
     _writable_ = True
@@ -41,11 +41,15 @@ class DictLike(HostObject):
         self._runtime = runtime
         self._items = items
         self._factory = factory
-        self._popped = 0
 
     def _dict_(self) -> dict[Any, Any]:
-        self._runtime.meter.charge(len(self._items) // costs.COPY_ITEMS)
+        self._runtime.structure.merging(self._items)
         return self._items
+
+    def _each(self, items: dict[Any, Any]) -> dict[Any, Any]:
+        """Return `items`, a step taken for each."""
+        self._runtime.meter.charge(len(items))
+        return items
 
     def _value_(self) -> dict[Any, Any]:
         return self._dict_()
@@ -76,6 +80,7 @@ class DictLike(HostObject):
         self._items[self._stored(key)] = value
 
     def __delitem__(self, key: Any) -> None:
+        self._runtime.structure.removing(self._items)
         del self._items[self._key(key)]
 
     def __contains__(self, key: Any) -> bool:
@@ -120,6 +125,7 @@ class DictLike(HostObject):
         self._items.clear()
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
+        self._runtime.structure.removing(self._items)
         if default is _MISSING:
             return self._items.pop(self._key(key))
         return self._items.pop(self._key(key), default)
@@ -127,10 +133,8 @@ class DictLike(HostObject):
     def popitem(self, last: Any = True) -> Any:
         if last or not self._items:
             return self._items.popitem()
-        self._popped += 1
-        if self._popped >= POPPED_MAX:
-            self._items = dict(self._dict_())  # see Set.pop
-            self._popped = 0
+        self._runtime.meter.charge(1)
+        self._runtime.structure.removing(self._items)
         key = next(iter(self._items))
         return key, self._items.pop(key)
 
@@ -144,10 +148,13 @@ class DictLike(HostObject):
         self._items.update(new, **more)
 
     def move_to_end(self, key: Any, last: Any = True) -> None:
+        self._runtime.meter.charge(1)
+        self._runtime.structure.removing(self._items)
         value = self._items.pop(self._key(key))
         if last:
             self._items[key] = value
         else:
+            self._dict_()  # twice: it is taken out and put back
             rest = dict(self._dict_())
             self._items.clear()
             self._items[key] = value
@@ -184,7 +191,10 @@ class Counter(DictLike):
 
     def _merge(self, source: Any, sign: int) -> None:
         add, multiply = self._runtime.add, self._runtime.multiply
-        for key, count in self._counts(source).items():
+        counts = self._counts(source)
+        self._each(counts)
+        self._runtime.structure.rehashing(counts)
+        for key, count in counts.items():
             self._items[key] = add(self._items.get(key, 0), multiply(count, sign))
         if len(self._items) > policy.ITEMS_MAX:
             raise ValueError(f"a dict of more than {policy.ITEMS_MAX} items")
@@ -199,7 +209,7 @@ class Counter(DictLike):
 
     def total(self) -> Any:
         total: Any = 0
-        for count in self._dict_().values():
+        for count in self._each(self._items).values():
             total = self._runtime.add(total, count)
         return total
 
@@ -209,7 +219,7 @@ class Counter(DictLike):
         return pairs if n is None else pairs[: integer(n, "n", low=0)]
 
     def elements(self) -> Any:
-        counts = [max(integer(count), 0) for count in self._items.values()]
+        counts = [max(integer(count), 0) for count in self._each(self._items).values()]
         if sum(counts) > policy.ITEMS_MAX:
             raise ValueError(f"a list of more than {policy.ITEMS_MAX} items")
         self._runtime.meter.charge(sum(counts) // costs.COPY_ITEMS)
@@ -220,6 +230,8 @@ class Counter(DictLike):
         if type(other) is not Counter:
             return NotImplemented
         keys = {**self._dict_(), **other._dict_()}
+        self._each(self._each(keys))
+        self._runtime.structure.rehashing(keys)
         counts = {
             key: pick(number(self._items.get(key, 0)), number(other._items.get(key, 0))) for key in keys
         }
