@@ -124,7 +124,7 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
     transformer = Transformer(frozenset(bindings))
     functions = tuple((node.name, node.lineno) for node in tree.body if isinstance(node, ast.FunctionDef))
     imports = _imports(tree)
-    thunk = _annotations(tree, transformer)
+    thunk = _annotations(tree, transformer, filename)
     tree = transformer.visit(tree)
     _check_imports(imports, user_modules, filename)
     if transformer.problems:
@@ -135,7 +135,7 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
     return CompiledModule(module, filename, code, analysis, imports, functions, source)
 
 
-def _check_size(tree: ast.Module, filename: str) -> None:
+def _check_size(tree: ast.AST, filename: str) -> None:
     """Cap nodes and nesting, without recursion."""
     count = 0
     level: list[ast.AST] = [tree]
@@ -153,12 +153,18 @@ def _check_size(tree: ast.Module, filename: str) -> None:
 
 def _check_finally(tree: ast.Module, filename: str) -> None:
     """The compiler writes a `finally` out once per way of leaving its `try`, and again inside another."""
+    found = list(ast.walk(tree))  # parents before children
+    if not any(isinstance(node, ast.Try) and node.finalbody for node in found):
+        return
+    leaving: Counter[ast.AST] = Counter()  # how often a node and what is in it leaves a block
+    for node in reversed(found):
+        leaving[node] += isinstance(node, _LEAVING)
+        for child in ast.iter_child_nodes(node):
+            leaving[node] += leaving[child]
     total = 0
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Try) and node.finalbody:
-            ways = 2 + sum(
-                isinstance(part, _LEAVING) for statement in node.body for part in ast.walk(statement)
-            )
+            ways = 2 + sum(leaving[statement] for statement in node.body)
             parts = [part for statement in node.finalbody for part in ast.walk(statement)]
             depth = sum(isinstance(part, ast.Try) and bool(part.finalbody) for part in parts)
             total += ways * len(parts) * 2 ** min(depth, 20)
@@ -209,7 +215,7 @@ def _check_imports(imports: tuple[Import, ...], user_modules: frozenset[str] | N
 # ---- the analysis form -------------------------------------------------------------
 
 
-def _annotations(tree: ast.Module, transformer: Transformer) -> ast.Module | None:
+def _annotations(tree: ast.Module, transformer: Transformer, filename: str) -> ast.Module | None:
     table: dict[str, list[tuple[str, ast.expr]]] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
@@ -232,7 +238,7 @@ def _annotations(tree: ast.Module, transformer: Transformer) -> ast.Module | Non
         return None
     outer = ast.Dict(keys=[], values=[])
     for name, rows in table.items():
-        values = [transformer.visit(_parsed(annotation)) for _, annotation in rows]
+        values = [transformer.visit(_parsed(annotation, filename)) for _, annotation in rows]
         inner = ast.Dict(keys=[ast.Constant(key) for key, _ in rows], values=values)
         outer.keys.append(ast.Constant(name))
         outer.values.append(inner)
@@ -240,25 +246,29 @@ def _annotations(tree: ast.Module, transformer: Transformer) -> ast.Module | Non
     return ast.Module(body=[located(assign, ast.Constant(None, lineno=1, col_offset=0))], type_ignores=[])
 
 
-def _parsed(node: ast.expr) -> ast.expr:
+def _parsed(node: ast.expr, filename: str) -> ast.expr:
     """Return the annotation with annotations inside text parsed, as a copy of its own."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         text = ast.parse(node.value.strip(), mode="eval").body
         for part in ast.walk(text):
             if hasattr(part, "lineno"):
                 ast.copy_location(part, node)
-        return _parsed(text) if not isinstance(text, ast.Constant) else text
+        _check_size(text, filename)
+        return _parsed(text, filename) if not isinstance(text, ast.Constant) else text
     if isinstance(node, ast.BinOp):
-        return located(ast.BinOp(left=_parsed(node.left), op=node.op, right=_parsed(node.right)), node)
+        left, right = _parsed(node.left, filename), _parsed(node.right, filename)
+        return located(ast.BinOp(left=left, op=node.op, right=right), node)
     if isinstance(node, ast.Subscript):
         head = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
         index = node.slice
-        if head in _CONTAINERS:
-            if isinstance(index, ast.Tuple):
-                index = located(ast.Tuple([_parsed(item) for item in index.elts], ast.Load()), index)
-            else:
-                index = _parsed(index)
-        return located(ast.Subscript(value=_copied(node.value), slice=_copied(index), ctx=ast.Load()), node)
+        if head not in _CONTAINERS:
+            index = _copied(index)
+        elif isinstance(index, ast.Tuple):
+            items = [_parsed(item, filename) for item in index.elts]
+            index = located(ast.Tuple(items, ast.Load()), index)
+        else:
+            index = _parsed(index, filename)
+        return located(ast.Subscript(value=_copied(node.value), slice=index, ctx=ast.Load()), node)
     return _copied(node)
 
 

@@ -45,6 +45,7 @@ _BUILTINS: Final = frozenset(
 )
 _NOTHING: Final[frozenset[str]] = frozenset()
 _NAMES_MAX: Final = 100  # followed from one call; also a bound on recursion
+_WIDE_MAX: Final = 100  # operands beside a document: with more, every one of them would be compared with it
 _LOADS_MAX: Final = 20_000  # looked at for one module: the time this takes is bounded, whatever the source
 
 Fields = frozenset[str] | None  # None: out of sight
@@ -178,6 +179,8 @@ class _Function:
         func = call.func
         if not (isinstance(func, ast.Name) and func.id in self._module.helpers):
             return None
+        if len(call.args) > _WIDE_MAX:
+            return None
         if any(isinstance(arg, ast.Starred) for arg in call.args) or node not in call.args:
             return None
         return self._module.function(func.id).of_parameter(call.args.index(node), flow.__name__)
@@ -258,7 +261,9 @@ class _Function:
                 if key != "page" or isinstance(parent.ctx, ast.Store):
                     return _NOTHING  # a new page in its place, which does not touch the old one
                 return self._of_list(parent) if isinstance(parent.ctx, ast.Load) else None
-            case ast.Dict() if None in parent.keys and node in parent.values:
+            case ast.Dict() if (
+                len(parent.keys) <= _WIDE_MAX and None in parent.keys and node in parent.values
+            ):
                 place = parent.values.index(node)
                 later = [key.value for key in parent.keys[place + 1 :] if isinstance(key, ast.Constant)]
                 return _NOTHING if parent.keys[place] is None and "page" in later else None
@@ -300,7 +305,7 @@ class _Function:
             case ast.UnaryOp(op=ast.Not()):
                 return True
             case ast.comprehension(ifs=conditions):
-                return node in conditions
+                return len(conditions) <= _WIDE_MAX and node in conditions
             case ast.BoolOp(op=operator, values=values):
                 if self._is_test(parent, self._parents[parent]):
                     return True

@@ -122,15 +122,10 @@ class _Bindings:
                 pending.extend(ast.iter_child_nodes(node))
 
     def _nested(self, node: ast.AST) -> None:
-        """Scopes inside: their own names are others, but assignment expressions and `nonlocal` reach out."""
+        """Scopes inside: their own names are others, and what they bind of ours is in `rebound`."""
         name = getattr(node, "name", None)
         if name is not None:
             self.unknown.add(name)
-        for part in ast.walk(node):
-            if isinstance(part, ast.Nonlocal):
-                self.unknown.update(part.names)
-            elif isinstance(part, ast.NamedExpr) and isinstance(part.target, ast.Name):
-                self.unknown.add(part.target.id)
 
     def _assign(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Name):
@@ -197,7 +192,18 @@ class _Bindings:
                 self.unknown.add(part.id)
 
 
-def integer_names(node: ast.FunctionDef, shadowed: frozenset[str]) -> Integers:
+def rebound_names(node: ast.FunctionDef) -> frozenset[str]:
+    """Return the names that a scope inside `node` may bind for one around it."""
+    names: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Nonlocal):
+            names.update(part.names)
+        elif isinstance(part, ast.NamedExpr) and isinstance(part.target, ast.Name):
+            names.add(part.target.id)
+    return frozenset(names)
+
+
+def integer_names(node: ast.FunctionDef, shadowed: frozenset[str], rebound: frozenset[str]) -> Integers:
     """Return the local names of `node` that only ever hold integers.
 
     A name falls with the first source that is no integer, and takes with it the names whose
@@ -205,9 +211,11 @@ def integer_names(node: ast.FunctionDef, shadowed: frozenset[str]) -> Integers:
 
     Args:
       shadowed: names that the module binds anywhere; `len`, `range` and `enumerate` among them mean nothing.
+      rebound: `rebound_names` of the outermost function around `node`. Asked for once, not at each level.
     """
     bindings = _Bindings(shadowed)
     bindings.collect(node.body)
+    bindings.unknown |= rebound
     args = node.args
     parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
     bindings.unknown.update(arg.arg for arg in parameters if arg is not None)

@@ -25,7 +25,7 @@ from typing import Any
 from sandbox import policy
 from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
 from sandbox.field_uses import MARK
-from sandbox.inference import NO_INTEGERS, integer_names
+from sandbox.inference import NO_INTEGERS, integer_names, rebound_names
 from sandbox.inline import Inliner, Mode, is_pure
 from sandbox.restricted import call, located
 
@@ -136,6 +136,8 @@ class Transformer(ExpressionTransformer):
     """One per module. `visit` the tree, then look at `problems`."""
 
     function_depth = 0
+    try_depth = 0  # in the function being visited
+    rebound: frozenset[str] = frozenset()  # by scopes inside the outermost function
     class_fields: list[str] | None = None  # annotated names of the class body being visited
     in_class_pattern = False  # where `match` compares attributes, which `_subject_` has not walked
 
@@ -166,6 +168,7 @@ class Transformer(ExpressionTransformer):
         if not generator and not leaf:
             node.body, ways_out = with_ways_out(node.body)
         outer = self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body
+        outer_tries, self.try_depth = self.try_depth, 0
         parameters = [*node.args.posonlyargs, *node.args.args]
         if not is_method or not parameters:
             self.super_scope = None
@@ -174,9 +177,12 @@ class Transformer(ExpressionTransformer):
         self.class_fields = None
         self.function_depth += 1
         self.mode, self.in_class_body = Mode.LOCAL, False
-        outer_integers, self.integers = self.integers, integer_names(node, self.bound_names)
+        if self.function_depth == 1:
+            self.rebound = rebound_names(node)
+        outer_integers = self.integers
+        self.integers = integer_names(node, self.bound_names, self.rebound)
         body = self.visit_body(node.body)
-        self.integers = outer_integers
+        self.integers, self.try_depth = outer_integers, outer_tries
         self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body = outer
         node.body = self.metered(node, body, ways_out, counted=not generator and not leaf)
         if generator:
@@ -227,8 +233,9 @@ class Transformer(ExpressionTransformer):
         if self.mode is not Mode.CALL:  # in the iterable of a comprehension Python looks into lambdas, too
             self.mode = Mode.LOCAL
         outer_integers, self.integers = self.integers, NO_INTEGERS
+        outer_tries, self.try_depth = self.try_depth, 0
         body = self.visit(node.body)
-        self.integers = outer_integers
+        self.integers, self.try_depth = outer_integers, outer_tries
         self.class_fields, self.super_scope, self.mode, self.in_class_body = outer
         if leaf or generator:
             entered = call("_next_", ast.Name("_budget_", ast.Load()), at=node)
@@ -425,19 +432,27 @@ class Transformer(ExpressionTransformer):
         return located(loop, node)
 
     def visit_Try(self, node: ast.Try) -> Any:
-        blocks = [*node.body, *node.orelse, *node.finalbody]
-        blocks += [statement for handler in node.handlers for statement in handler.body]
-        if yields(blocks):
-            self.refuse(node, "yield inside try")
         self.check_finally(node.finalbody)
-        if not node.handlers:
-            return self.node_contents_visit(node)
-        level = self.temporary("level")
+        self.try_depth += 1
+        level = self.temporary("level") if node.handlers else ""
         node = self.node_contents_visit(node)
+        self.try_depth -= 1
+        if not node.handlers:
+            return node
         for handler in node.handlers:
             caught = located(ast.Expr(call("_caught_", ast.Name(level, ast.Load()), at=handler)), handler)
             handler.body.insert(0, caught)
         return [self.hold(level, call("_level_", at=node), node), node]
+
+    def visit_Yield(self, node: ast.Yield) -> ast.AST:
+        if self.try_depth:
+            self.refuse(node, "yield inside try")
+        return self.node_contents_visit(node)
+
+    def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
+        if self.try_depth:
+            self.refuse(node, "yield inside try")
+        return super().visit_YieldFrom(node)
 
     def check_finally(self, body: list[ast.stmt], in_loop: bool = False) -> None:
         for node in body:

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.compiler import compile_module
 from sandbox.guest import GuestRuntime
-from sandbox.inference import integer_names
+from sandbox.inference import Integers, integer_names, rebound_names
 
 VALUES = (
     "0",
@@ -121,17 +121,13 @@ NOT_INTEGERS = {
 
 @pytest.mark.parametrize("name", list(INTEGERS))
 def test_a_name_that_only_holds_integers_is_known(name: str) -> None:
-    node = ast.parse(INTEGERS[name]).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    assert name in integer_names(node, frozenset()).names
+    assert name in _integers(INTEGERS[name]).names
 
 
 @pytest.mark.parametrize("title", list(NOT_INTEGERS))
 def test_a_name_that_may_hold_something_else_is_not(title: str) -> None:
-    node = ast.parse(NOT_INTEGERS[title]).body[0]
-    assert isinstance(node, ast.FunctionDef)
     shadowed = frozenset({"range"}) if "shadow" in title else frozenset()
-    assert "x" not in integer_names(node, shadowed).names
+    assert "x" not in _integers(NOT_INTEGERS[title], shadowed).names
 
 
 SMALL = {
@@ -157,12 +153,12 @@ NOT_SMALL = {
 
 @pytest.mark.parametrize("title", list(SMALL))
 def test_a_name_that_no_arithmetic_makes_is_small(title: str) -> None:
-    assert "x" in integer_names(_function(SMALL[title]), frozenset()).small
+    assert "x" in _integers(SMALL[title]).small
 
 
 @pytest.mark.parametrize("title", list(NOT_SMALL))
 def test_a_name_that_may_grow_is_not_small(title: str) -> None:
-    assert "x" not in integer_names(_function(NOT_SMALL[title]), frozenset()).small
+    assert "x" not in _integers(NOT_SMALL[title]).small
 
 
 def test_sums_of_a_name_that_only_looks_small_stay_below_the_bound_of_integers() -> None:
@@ -179,7 +175,7 @@ result = work(0)
     assert guarded(source, GuestRuntime()) == "OverflowError"
 
 
-def _function(source: str) -> ast.FunctionDef:
+def _integers(source: str, shadowed: frozenset[str] = frozenset()) -> Integers:
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.FunctionDef)
-    return node
+    return integer_names(node, shadowed, rebound_names(node))
