@@ -82,7 +82,6 @@ class HttpApi:
         self._admin = admin
         self._heavy = heavy or HeavyReader()
         self._authenticator = authenticator
-        self._instance_name = instance_name
         self._version = version
         self._make_nonce = make_nonce
         self._routes: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {

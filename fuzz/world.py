@@ -51,10 +51,6 @@ STUCK_S: Final = 600.0  # of simulated time; nobody has to wait that long once f
 QUIET_S: Final = 130.0  # longer than any patience with a dead line
 
 
-class Stuck(Exception):
-    """Something that has to happen never does."""
-
-
 @attrs.define(eq=False)
 class World:
     seed: int

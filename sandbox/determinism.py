@@ -183,14 +183,13 @@ class Stream:
 class Chance:
     """The streams of one execution; nested executions get a `Chance` of their own."""
 
-    __slots__ = ("_calls", "_seed", "ids", "user", "user_drawn")
+    __slots__ = ("_calls", "_seed", "ids", "user")
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed
         self._calls = 0
         self.user = Stream(seed, "user")
         self.ids = Stream(seed, "ids")
-        self.user_drawn = False
 
     def nested(self) -> Chance:
         """Return the streams of the next nested call."""

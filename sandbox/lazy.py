@@ -21,23 +21,23 @@ _WIDE = 8  # sources pulled together for one step
 _GENERATOR = type(_ for _ in ())
 
 
-class LazyItems(itertools.compress):  # type: ignore[type-arg]
+class LazyItems(itertools.compress):  # type: ignore[type-arg]  # not generic at run time
     __slots__ = ("_depth",)
 
 
-class LazyMap(map):  # type: ignore[type-arg]
+class LazyMap(map):  # type: ignore[type-arg]  # not generic at run time
     __slots__ = ("_depth",)
 
 
-class LazyZip(zip):  # type: ignore[type-arg]
+class LazyZip(zip):  # type: ignore[type-arg]  # not generic at run time
     __slots__ = ("_depth",)
 
 
-class LazyEnumerate(enumerate):  # type: ignore[type-arg]
+class LazyEnumerate(enumerate):  # type: ignore[type-arg]  # not generic at run time
     __slots__ = ("_depth",)
 
 
-class LazyWhole(itertools.islice):  # type: ignore[type-arg]
+class LazyWhole(itertools.islice):  # type: ignore[type-arg]  # not generic at run time
     """All items of another iterator. Not a chain: that shows a constructor, `from_iterable`.
 
     It holds what it iterates over a second time. The interpreter's iterators let go of

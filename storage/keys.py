@@ -45,8 +45,6 @@ _SIGN: Final = 1 << 63
 _ALL: Final = (1 << 64) - 1
 _ID_MAX: Final = (1 << 128) - 1
 
-ID_PART_BYTES: Final = 1 + INTERNAL_ID_BYTES
-
 
 @attrs.frozen(order=True)
 class Interval:

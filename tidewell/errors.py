@@ -72,14 +72,6 @@ class ValidationFailed(TidewellError):
         self.expected = expected
 
 
-class ArgumentValidationError(ValidationFailed):
-    code = "ArgumentValidation"
-
-
-class ReturnsValidationError(ValidationFailed):
-    code = "ReturnValidation"
-
-
 class SchemaValidationError(ValidationFailed):
     code = "SchemaValidation"
 

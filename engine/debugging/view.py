@@ -92,7 +92,11 @@ class View:
         """Show the terminal until the person leaves."""
         self.application(input, output).run()
 
-    def application(self, input: Input | None = None, output: Output | None = None) -> Application[None]:  # noqa: A002
+    def application(
+        self,
+        input: Input | None = None,  # noqa: A002  # as theirs
+        output: Output | None = None,
+    ) -> Application[None]:
         return Application(
             layout=self._layout(),
             key_bindings=self._keys(),

@@ -41,7 +41,6 @@ _ALLOW: Final = 0x7FFF_0000
 _KILL_PROCESS: Final = 0x8000_0000
 
 _PR_SET_SECCOMP: Final = 22
-_PR_GET_SECCOMP: Final = 21
 _MODE_FILTER: Final = 2
 
 _PROT_READ_WRITE: Final = 0x3
@@ -159,11 +158,3 @@ def install() -> None:
         prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(program))
     except OSError as error:
         raise Unavailable(f"the kernel takes no system-call filter ({error.strerror})") from None
-
-
-def is_offered() -> bool:
-    """Whether the kernel knows filters at all."""
-    try:
-        return prctl(_PR_GET_SECCOMP) >= 0
-    except OSError:
-        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 import attrs
@@ -116,7 +115,3 @@ async def collide(it: Deployed, post: str, text: str) -> None:
         await it.run("posts:edit", post_id=post, post={"likes": 2, "tags": ["a", "b"], "text": text})
         del it.traffic.after["posts:like"]
         held.release.set()
-
-
-def commands_of(page: Path) -> list[str]:
-    return re.findall(r"^tidewell (.+)$", page.read_text(), re.MULTILINE)

@@ -81,7 +81,6 @@ class RawSocket:
         self.answers_pings = True
         self.is_closed = False
         self.pings = 0
-        self.rejected: tuple[int, bytes] | None = None
         self._heard: deque[dict[str, Any] | CloseConnection | AcceptConnection | RejectConnection] = deque()
         self._text = ""
 

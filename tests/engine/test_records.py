@@ -18,7 +18,7 @@ from engine.kept_claims import KnownClaims
 from engine.push import EVERYTHING, load_version
 from engine.records import Record, unpack_record
 from sandbox import determinism
-from sandbox.frames import NESTED_MAX, Nested, Ran
+from sandbox.frames import NESTED_MAX, FromWorker, Nested, Ran, Run
 from sandbox.limits import DEFAULTS
 from sandbox.meter import FUEL_DEFAULT
 from storage import LogEntry, RetentionPolicy
@@ -141,7 +141,12 @@ async def test_record_holds_what_the_worker_was_given(it: Deployed) -> None:
 
 async def test_digests_are_of_what_the_worker_answered(it: Deployed) -> None:
     replies: list[Any] = []
-    it.traffic.tamper = lambda frame, reply: replies.append(reply) or reply  # type: ignore[func-returns-value]
+
+    def keep(frame: Run, reply: FromWorker) -> FromWorker:
+        replies.append(reply)
+        return reply
+
+    it.traffic.tamper = keep
     await it.run("counter:add", by=3)
     _, record = newest(it)
     assert isinstance(replies[0], Ran)
@@ -288,9 +293,7 @@ async def test_overtaken_attempts_are_kept_with_the_commit_in_their_way(it: Depl
 
 
 async def test_attempts_are_written_without_being_asked_for(it: Deployed) -> None:
-    await (
-        it.deployment.attempts.flush()
-    )  # with nothing to be written; what comes later is written all the same
+    await it.deployment.attempts.flush()  # with nothing to write; what comes later is written all the same
     await it.mutate("counter:refuse")
     with trio.fail_after(60):
         while not list(read_attempts(it.deployment.store)):

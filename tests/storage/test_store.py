@@ -189,9 +189,7 @@ def test_a_newer_format_is_refused_by_name(path: Path) -> None:
 
 def test_a_newer_format_inside_the_file_is_refused_by_name(path: Path) -> None:
     with Store.open(path) as store:
-        store._environment.write(
-            lambda writer: writer.put(writer.dbs.meta, b"format", (9).to_bytes(4, "big"))
-        )
+        store._environment.write(_write_format_9)
     with pytest.raises(NewerFormat, match="format 9"):
         Store.open(path)
 
