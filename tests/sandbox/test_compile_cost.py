@@ -69,6 +69,7 @@ def instructions_to_compile(source: str) -> int:
         count += event == "opcode"
         return on_event
 
+    sys._getframe().f_trace_opcodes = True  # 3.12 gives no such events before a frame has asked for them
     outer = sys.gettrace()
     sys.settrace(on_event)
     try:
