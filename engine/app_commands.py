@@ -22,6 +22,7 @@ from sandbox.pool import PoolFailed
 from storage import StoreError
 from tidewell.client import AppError, ClientError, FunctionError
 from tidewell.errors import InvalidValue
+from tidewell.protocol import TS_MAX
 from tidewell.values import Value, canonical_text, from_wire, parse_json
 
 
@@ -75,7 +76,7 @@ def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
 )
 @click.option(
     "--as-of",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, TS_MAX),
     metavar="TS",
     help="Run a query on the data as of the commit with this timestamp, with the code of now.",
 )

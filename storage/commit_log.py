@@ -35,6 +35,8 @@ from tidewell.ids import encode_id
 
 LOG_FORMAT: Final = 1
 
+_TS_LAST: Final = 2**64 - 2  # to be asked about, with one to come after it; people mistype what they copy
+
 WriteKind = Literal["insert", "update", "delete"]
 
 
@@ -154,6 +156,8 @@ def entry_of(ts: Timestamp, data: bytes) -> LogEntry:
 
 def read_rows(view: View, after: Timestamp, until: Timestamp) -> Iterator[tuple[Timestamp, bytes]]:
     """Yield (ts, stored bytes) of the rows with after < ts <= until."""
+    if after > _TS_LAST:
+        return
     with view.cursor(view.dbs.log) as cursor:
         if cursor.set_range(pack_ts(after + 1)):
             for key, data in cursor.iternext():
@@ -167,6 +171,7 @@ def read_rows_backwards(view: View, until: Timestamp) -> Iterator[tuple[Timestam
     """Yield (ts, stored bytes) of the rows with ts <= until, newest first."""
     if until < 0:
         return
+    until = min(until, _TS_LAST)
     with view.cursor(view.dbs.log) as cursor:
         found = cursor.prev() if cursor.set_range(pack_ts(until + 1)) else cursor.last()
         if found:

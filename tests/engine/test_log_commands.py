@@ -151,6 +151,8 @@ def test_execution_id_that_begins_with_digits_alone_is_found(tmp_path: Path) -> 
     assert json.loads(shown.stdout)["execution"].startswith("12345678"), shown.output
     missing = run("show 87654321", str(tmp_path / "data"))
     assert "there is no commit 87654321" in missing.output
+    mistyped = run(f"show {10**25}", str(tmp_path / "data"))
+    assert f"there is no commit {10**25}; the nearest is" in mistyped.output
 
 
 def test_failed_attempts_are_listed_apart(story: Story) -> None:

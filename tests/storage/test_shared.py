@@ -56,6 +56,7 @@ def test_log_is_read_in_both_directions(folder: Path) -> None:
         assert shared.log_entry(21) is shared.log_entry(-1) is shared.log_entry(1 << 70) is None
         assert (shared.commit_before(20), shared.commit_before(10)) == (10, None)
         assert (shared.commit_after(20), shared.commit_after(40)) == (30, None)
+        assert (shared.commit_before(1 << 70), shared.commit_after(1 << 70)) == (40, None)
 
 
 def test_versions_and_snapshots_are_those_of_the_store(folder: Path) -> None:
