@@ -22,7 +22,7 @@ WALK_ITEMS: Final = 8  # items of lists and tuples compared or hashed per step
 TABLE_ITEMS: Final = 4  # keys put from one dict or set into another, or looked up in it, per step
 HOLES: Final = 1024  # removals after which a large dict is made anew, about
 HOLES_BYTES: Final = 16 * 1024  # of a dict that is not large
-REMOVED_ITEMS: Final = 32_768  # of a dict per step, for the share of a removal in that
+REMOVED_ITEMS: Final = 8_192  # of a dict per step, for the share of a removal in that
 RANGE_BITS: Final = 512  # of the ends of a range; its items are found by products and quotients
 FLOAT_BITS: Final = 32  # of the exponent of a float that is written out, per step
 FLOAT_DIGITS: Final = 16  # of a float that are asked for, per step
@@ -31,7 +31,7 @@ INTEGER_BITS: Final = 256  # per step, linear work; products charge the product 
 ENTRY: Final = 1  # a function, a lambda, a handler, a test of `while`, an item
 HASH_BYTES: Final = 64  # hashed per step
 CLASS: Final = 100  # a class statement, a namedtuple
-JSON_NODE: Final = 1  # value encoded or decoded
+JSON_NODE: Final = 2  # value encoded or decoded
 SORT_COMPARISON: Final = 1  # n * log2(n) of them are charged
 
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 _CODES: Final = frozenset("aAbBcdHIjmMpSUwWxXyYzZfuVG%")
 _FORMAT_MAX: Final = 200
+_BITS_MAX: Final = 128  # of a number in a date or a duration
 PARSE_STEPS: Final = 20
+WRITE_STEPS: Final = 3  # for a code that is written
+CHOICES_STEP: Final = 16  # ways to divide digits among codes, as cheap as one step
+CHOICES_MAX: Final = 14  # codes; each comes once
 CODE_STEPS: Final = 400  # for a code of a format, about what compiling its pattern takes
 FORMATS_KEPT: Final = 4
 
@@ -44,11 +48,12 @@ def _codes(form: Any) -> str:
 class _Wrapped(HostObject):
     """A value of the standard module, compared and hashed by it."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_charge", "_value")
     _value: Any
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, charge: Callable[[int], None]) -> None:
         self._value = value
+        self._charge = charge
 
     def _peer(self, other: Any) -> Any:
         return other._value if type(other) is type(self) else None
@@ -88,12 +93,14 @@ class _Formatted:
 
     __slots__ = ()
     _value: Any
+    _charge: Callable[[int], None]
 
     def isoformat(self, *args: Any) -> str:
         return str(self._value.isoformat(*args))
 
     def strftime(self, format: Any) -> str:  # noqa: A002  # the name that users write
         form = _codes(format)
+        self._charge(WRITE_STEPS * (1 + form.count("%")))
         if hasattr(self._value, "year"):
             form = form.replace("%%", "%\0").replace("%Y", f"{self._value.year:04d}").replace("%\0", "%%")
         return str(self._value.strftime(form))
@@ -126,35 +133,43 @@ class Delta(_Wrapped):
 
     def __add__(self, other: Any) -> Any:
         if type(other) is Delta:
-            return Delta(self._value + other._value)
+            return Delta(self._value + other._value, self._charge)
         return other + self if type(other) in (Date, DateTime) else NotImplemented
 
     def __sub__(self, other: Any) -> Any:
-        return Delta(self._value - other._value) if type(other) is Delta else NotImplemented
+        return Delta(self._value - other._value, self._charge) if type(other) is Delta else NotImplemented
 
     def __mul__(self, other: Any) -> Any:
-        return Delta(self._value * other) if isinstance(other, (int, float)) else NotImplemented
+        return (
+            Delta(self._value * _near(other), self._charge)
+            if isinstance(other, (int, float))
+            else NotImplemented
+        )
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
         if type(other) is Delta:
             return self._value / other._value
-        return Delta(self._value / other) if isinstance(other, (int, float)) else NotImplemented
+        return (
+            Delta(self._value / _near(other), self._charge)
+            if isinstance(other, (int, float))
+            else NotImplemented
+        )
 
     def __floordiv__(self, other: Any) -> Any:
         if type(other) is Delta:
             return self._value // other._value
-        return Delta(self._value // other) if isinstance(other, int) else NotImplemented
+        return Delta(self._value // _near(other), self._charge) if isinstance(other, int) else NotImplemented
 
     def __mod__(self, other: Any) -> Any:
-        return Delta(self._value % other._value) if type(other) is Delta else NotImplemented
+        return Delta(self._value % other._value, self._charge) if type(other) is Delta else NotImplemented
 
     def __neg__(self) -> Any:
-        return Delta(-self._value)
+        return Delta(-self._value, self._charge)
 
     def __abs__(self) -> Any:
-        return Delta(abs(self._value))
+        return Delta(abs(self._value), self._charge)
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -165,7 +180,7 @@ class Zone(_Wrapped):
     _exposed_ = frozenset({"tzname", "utcoffset"})
 
     def utcoffset(self, when: Any = None) -> Delta:
-        return Delta(self._value.utcoffset(None))
+        return Delta(self._value.utcoffset(None), self._charge)
 
     def tzname(self, when: Any = None) -> str:
         return str(self._value.tzname(None))
@@ -205,17 +220,22 @@ class Date(_Formatted, _Wrapped):
         return str(self._value.ctime())
 
     def replace(self, **parts: Any) -> Any:
-        return type(self)(self._value.replace(**_parts(parts)))
+        self._charge(1)
+        return type(self)(self._value.replace(**_parts(parts)), self._charge)
 
     def __add__(self, other: Any) -> Any:
-        return type(self)(self._value + other._value) if type(other) is Delta else NotImplemented
+        return (
+            type(self)(self._value + other._value, self._charge) if type(other) is Delta else NotImplemented
+        )
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
         if type(other) is Delta:
-            return type(self)(self._value - other._value)
-        return Delta(self._value - other._value) if type(other) is type(self) else NotImplemented
+            return type(self)(self._value - other._value, self._charge)
+        return (
+            Delta(self._value - other._value, self._charge) if type(other) is type(self) else NotImplemented
+        )
 
 
 class Time(_Formatted, _Wrapped):
@@ -240,10 +260,11 @@ class Time(_Formatted, _Wrapped):
 
     @property
     def tzinfo(self) -> Any:
-        return None if self._value.tzinfo is None else Zone(self._value.tzinfo)
+        return None if self._value.tzinfo is None else Zone(self._value.tzinfo, self._charge)
 
     def replace(self, **parts: Any) -> Any:
-        return Time(self._value.replace(**_parts(parts)))
+        self._charge(1)
+        return Time(self._value.replace(**_parts(parts)), self._charge)
 
 
 class DateTime(Date):
@@ -272,30 +293,30 @@ class DateTime(Date):
 
     @property
     def tzinfo(self) -> Any:
-        return None if self._value.tzinfo is None else Zone(self._value.tzinfo)
+        return None if self._value.tzinfo is None else Zone(self._value.tzinfo, self._charge)
 
     def _aware(self) -> real.datetime:
         value: real.datetime = self._value
         return value if value.tzinfo is not None else value.replace(tzinfo=real.UTC)
 
     def date(self) -> Date:
-        return Date(self._value.date())
+        return Date(self._value.date(), self._charge)
 
     def time(self) -> Time:
-        return Time(self._value.time())
+        return Time(self._value.time(), self._charge)
 
     def timetz(self) -> Time:
-        return Time(self._value.timetz())
+        return Time(self._value.timetz(), self._charge)
 
     def timestamp(self) -> float:
         return self._aware().timestamp()
 
     def astimezone(self, tz: Any = None) -> DateTime:
-        return DateTime(self._aware().astimezone(real.UTC if tz is None else _zone(tz)))
+        return DateTime(self._aware().astimezone(real.UTC if tz is None else _zone(tz)), self._charge)
 
     def utcoffset(self) -> Any:
         offset = self._value.utcoffset()
-        return None if offset is None else Delta(offset)
+        return None if offset is None else Delta(offset, self._charge)
 
     def tzname(self) -> Any:
         return self._value.tzname()
@@ -309,13 +330,20 @@ def _zone(value: Any) -> Any:
     return value._value
 
 
+def _near(value: Any) -> Any:
+    """Return a number, unless it is longer than any part of a moment or a duration can be."""
+    if isinstance(value, int) and value.bit_length() > _BITS_MAX:
+        raise OverflowError(f"a number of more than {_BITS_MAX} bits in a date or a duration")
+    return value
+
+
 def _parts(parts: dict[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, value in parts.items():
         if name == "tzinfo":
             checked[name] = _zone(value)
         elif name in ("year", "month", "day", "hour", "minute", "second", "microsecond", "fold"):
-            checked[name] = integer(value, name)
+            checked[name] = _near(integer(value, name))
         else:
             raise TypeError(f"unexpected keyword argument '{name}'")
     return checked
@@ -341,10 +369,12 @@ class Formats:
         """Return what parsing with `form` takes, its compilation included where it is new to the call."""
         if self._call is not self._runtime.observed:  # a set of its own for each call
             self._call, self._recent = self._runtime.observed, []
+        codes = form.count("%")
+        parse = PARSE_STEPS + (1 << min(codes, CHOICES_MAX)) // CHOICES_STEP
         if form in self._recent:
-            return PARSE_STEPS
+            return parse
         self._recent = [*self._recent[-FORMATS_KEPT + 1 :], form]
-        return PARSE_STEPS + CODE_STEPS * (1 + form.count("%")) + len(form)
+        return parse + CODE_STEPS * (1 + codes) + len(form)
 
 
 def build(runtime: GuestRuntime) -> Facade:
@@ -354,44 +384,48 @@ def build(runtime: GuestRuntime) -> Facade:
 
     def clock() -> real.datetime:
         runtime.observed.add("time")
+        charge(2)
         return real.datetime(1970, 1, 1, tzinfo=real.UTC) + real.timedelta(milliseconds=int(runtime.now_ms))
 
     def now(tz: Any = None) -> DateTime:
-        return DateTime(clock().replace(tzinfo=None) if tz is None else clock().astimezone(_zone(tz)))
+        return DateTime(clock().replace(tzinfo=None) if tz is None else clock().astimezone(_zone(tz)), charge)
 
     def utcnow() -> DateTime:
-        return DateTime(clock().replace(tzinfo=None))
+        return DateTime(clock().replace(tzinfo=None), charge)
 
     def make_datetime(*args: Any, **more: Any) -> DateTime:
         charge(1)
         names = ("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo")
-        return DateTime(real.datetime(**_named(names, args, more)))
+        return DateTime(real.datetime(**_named(names, args, more)), charge)
 
     def make_date(*args: Any, **more: Any) -> Date:
         charge(1)
-        return Date(real.date(**_named(("year", "month", "day"), args, more)))
+        return Date(real.date(**_named(("year", "month", "day"), args, more)), charge)
 
     def make_time(*args: Any, **more: Any) -> Time:
         charge(1)
-        return Time(real.time(**_named(("hour", "minute", "second", "microsecond", "tzinfo"), args, more)))
+        return Time(
+            real.time(**_named(("hour", "minute", "second", "microsecond", "tzinfo"), args, more)), charge
+        )
 
     def make_delta(days: Any = 0, seconds: Any = 0, microseconds: Any = 0, milliseconds: Any = 0,
     minutes: Any = 0,
                    hours: Any = 0, weeks: Any = 0) -> Delta:  # fmt: skip
-        charge(1)
+        charge(2)
         parts = (days, seconds, microseconds, milliseconds, minutes, hours, weeks)
-        return Delta(real.timedelta(*[number(part) for part in parts]))
+        return Delta(real.timedelta(*[_near(number(part)) for part in parts]), charge)
 
     def make_zone(offset: Any, name: Any = None) -> Zone:
         if type(offset) is not Delta:
             raise TypeError("timezone() argument 1 must be a timedelta")
         if name is None:
-            return Zone(real.timezone(offset._value))
-        return Zone(real.timezone(offset._value, text(name, "name")[:64]))
+            return Zone(real.timezone(offset._value), charge)
+        return Zone(real.timezone(offset._value, text(name, "name")[:64]), charge)
 
     def from_timestamp(seconds: Any, tz: Any = None) -> DateTime:
-        moment = real.datetime.fromtimestamp(number(seconds, "timestamp"), real.UTC)
-        return DateTime(moment.replace(tzinfo=None) if tz is None else moment.astimezone(_zone(tz)))
+        charge(1)
+        moment = real.datetime.fromtimestamp(_near(number(seconds, "timestamp")), real.UTC)
+        return DateTime(moment.replace(tzinfo=None) if tz is None else moment.astimezone(_zone(tz)), charge)
 
     def short(value: Any) -> str:
         charge(2)
@@ -403,24 +437,24 @@ def build(runtime: GuestRuntime) -> Facade:
         form = _codes(format)
         charge(formats.steps(form))
         moment = real.datetime.strptime(short(date_string), form)
-        return DateTime(moment)
+        return DateTime(moment, charge)
 
     def combine(date: Any, time: Any) -> DateTime:
         if not isinstance(date, Date) or type(time) is not Time:
             raise TypeError("combine() takes a date and a time")
-        return DateTime(real.datetime.combine(date._value, time._value))
+        return DateTime(real.datetime.combine(date._value, time._value), charge)
 
-    def iso(kind: Any, wrap: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        return lambda value: wrap(kind.fromisoformat(short(value)))
+    def iso(kind: Any, wrap: Callable[..., Any]) -> Callable[[Any], Any]:
+        return lambda value: wrap(kind.fromisoformat(short(value)), charge)
 
-    utc = Zone(real.UTC)
+    utc = Zone(real.UTC, charge)
     datetimes: dict[str, Any] = {
         "combine": combine,
         "fromisoformat": iso(real.datetime, DateTime),
-        "fromordinal": lambda n: DateTime(real.datetime.fromordinal(integer(n))),
+        "fromordinal": lambda n: DateTime(real.datetime.fromordinal(_near(integer(n))), charge),
         "fromtimestamp": from_timestamp,
-        "max": DateTime(real.datetime.max),
-        "min": DateTime(real.datetime.min),
+        "max": DateTime(real.datetime.max, charge),
+        "min": DateTime(real.datetime.min, charge),
         "now": now,
         "strptime": strptime,
         "today": utcnow,
@@ -429,17 +463,20 @@ def build(runtime: GuestRuntime) -> Facade:
     }
     dates: dict[str, Any] = {
         "fromisocalendar": lambda y, w, d: Date(
-            real.date.fromisocalendar(integer(y), integer(w), integer(d))
+            real.date.fromisocalendar(_near(integer(y)), _near(integer(w)), _near(integer(d))), charge
         ),
         "fromisoformat": iso(real.date, Date),
-        "fromordinal": lambda n: Date(real.date.fromordinal(integer(n))),
+        "fromordinal": lambda n: Date(real.date.fromordinal(_near(integer(n))), charge),
         "fromtimestamp": lambda seconds: from_timestamp(seconds).date(),
-        "max": Date(real.date.max),
-        "min": Date(real.date.min),
-        "today": lambda: Date(clock().date()),
+        "max": Date(real.date.max, charge),
+        "min": Date(real.date.min, charge),
+        "today": lambda: Date(clock().date(), charge),
     }
     times: dict[str, Any] = {"fromisoformat": iso(real.time, Time)}
-    deltas: dict[str, Any] = {"max": Delta(real.timedelta.max), "min": Delta(real.timedelta.min)}
+    deltas: dict[str, Any] = {
+        "max": Delta(real.timedelta.max, charge),
+        "min": Delta(real.timedelta.min, charge),
+    }
     return Facade(
         "datetime",
         {

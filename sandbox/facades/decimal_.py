@@ -6,6 +6,7 @@ import decimal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox import costs
 from sandbox.facades.base import Facade, integer, text
 from sandbox.faces import Face
 from sandbox.host import HostObject
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 PRECISION: Final = 28
 DIGITS_MAX: Final = 100
 EXPONENT_MAX: Final = 999
-ARITHMETIC_STEPS: Final = 2
+ARITHMETIC_STEPS: Final = 3
+TEXT_STEPS: Final = 3  # from and to texts, and for comparing with another type
+TEXT_DIGITS: Final = 32  # of a text or a large exponent, per step
 SERIES_STEPS: Final = 5_000  # powers, roots and logarithms, at the worst exponents
 _CONTEXT: Final = decimal.Context(
     prec=PRECISION,
@@ -133,23 +136,32 @@ class Decimal(HostObject):
 
     def __round__(self, digits: Any = None) -> Any:
         if digits is None:
+            self._charge(self._size())
             return int(self._value.to_integral_value(decimal.ROUND_HALF_EVEN, _CONTEXT))
+        self._charge(self._size())
         step = decimal.Decimal(1).scaleb(-integer(digits, "digits", low=-DIGITS_MAX, high=DIGITS_MAX))
         return self._do(_CONTEXT.quantize, self._value, step)
 
     def __int__(self) -> int:
-        self._charge(4 * ARITHMETIC_STEPS)
+        self._charge(self._size())
         return int(self._value)
 
+    def _size(self) -> int:
+        """Return what all digits cost, the zeros before and after included."""
+        value = self._value
+        digits = abs(value.adjusted()) + len(value.as_tuple().digits) if value.is_finite() else 0
+        return TEXT_STEPS + digits // TEXT_DIGITS
+
     def __float__(self) -> float:
+        self._charge(TEXT_STEPS)
         return float(self._value)
 
     def __bool__(self) -> bool:
         return bool(self._value)
 
     def _compare(self, other: Any) -> Any:
-        right = other if type(other) is float else _value(other)
-        return right
+        self._charge(1 if type(other) is Decimal else TEXT_STEPS)
+        return other if type(other) is float else _value(other)
 
     def __eq__(self, other: object) -> Any:
         right = self._compare(other)
@@ -172,9 +184,11 @@ class Decimal(HostObject):
         return NotImplemented if right is None else self._value >= right
 
     def __hash__(self) -> int:
+        self._charge(TEXT_STEPS)
         return hash(self._value)
 
     def _text_(self) -> str:
+        self._charge(TEXT_STEPS)
         return str(self._value)
 
     def _repr_(self) -> str:
@@ -186,6 +200,7 @@ class Decimal(HostObject):
         for number in "".join(c if c.isdigit() else " " for c in spec).split():
             if int(number[:9]) > EXPONENT_MAX:
                 raise ValueError(f"a width or precision of more than {EXPONENT_MAX}")
+        self._charge(self._size() + EXPONENT_MAX // TEXT_DIGITS)
         return format(self._value, spec)
 
     def quantize(self, exp: Any, rounding: Any = None) -> Any:
@@ -232,6 +247,7 @@ class Decimal(HostObject):
         return Decimal(self._value.copy_sign(_need(other)), self._charge)
 
     def as_tuple(self) -> tuple[Any, ...]:
+        self._charge(self._size())
         return tuple(self._value.as_tuple())
 
     def adjusted(self) -> int:
@@ -283,9 +299,12 @@ def _parsed(source: Any) -> decimal.Decimal:
 
 def build(runtime: GuestRuntime) -> Facade:
     def make(value: Any = 0) -> Any:
-        runtime.meter.charge(1)
         if type(value) is Decimal:
+            runtime.meter.charge(1)
             return value
+        digits = len(value) if type(value) is str else 0
+        exponent = costs.float_steps(value) if type(value) is float else 0
+        runtime.meter.charge(TEXT_STEPS + digits // TEXT_DIGITS + exponent)
         if not isinstance(value, (int, float)) and type(value) is not str:
             raise TypeError("a Decimal is made from a text, a number or a Decimal")
         return Decimal(attempt(_parsed, value), runtime.meter.charge)

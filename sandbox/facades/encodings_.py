@@ -35,6 +35,7 @@ _DECODERS: Final = (
     "urlsafe_b64decode",
 )
 
+_CALL_STEPS: Final = 2  # beside the length
 _SLOW_BYTES: Final = 4  # per step where the standard module works in Python
 
 
@@ -71,7 +72,7 @@ def build_base64(runtime: GuestRuntime) -> Facade:
         def encode(s: Any) -> bytes:
             if len(data(s)) * 2 > policy.TEXT_LENGTH_MAX:
                 raise ValueError("too many bytes to encode")
-            charge(len(s) // (_SLOW_BYTES if "b32" in name else costs.SCAN_BYTES))
+            charge(_CALL_STEPS + len(s) // (_SLOW_BYTES if "b32" in name else costs.SCAN_BYTES))
             return bytes(function(s))
 
         return encode
@@ -80,8 +81,10 @@ def build_base64(runtime: GuestRuntime) -> Facade:
         function = getattr(base64, name)
 
         def decode(s: Any) -> bytes:
-            raw = s.encode("ascii") if type(s) is str else data(s)
-            charge(len(raw) // (_SLOW_BYTES if "b32" in name else costs.SCAN_BYTES))
+            if type(s) is not str:
+                data(s)
+            charge(_CALL_STEPS + len(s) // (_SLOW_BYTES if "b32" in name else costs.SCAN_BYTES))
+            raw = s.encode("ascii") if type(s) is str else s
             try:
                 return bytes(function(raw))
             except binascii.Error as error:
@@ -94,6 +97,7 @@ def build_base64(runtime: GuestRuntime) -> Facade:
 
 
 def _new(runtime: GuestRuntime, name: str, chunk: bytes) -> Hash:
+    runtime.meter.charge(_CALL_STEPS)
     made = Hash(runtime.meter.charge, hashlib.new(name, usedforsecurity=False), name)
     made.update(chunk)
     return made
@@ -124,7 +128,7 @@ def build_hmac(runtime: GuestRuntime) -> Facade:
         return _algorithm(digestmod)
 
     def new(key: Any, msg: Any = b"", digestmod: Any = "sha256") -> Hash:
-        charge(len(data(key)) // costs.HASH_BYTES + 1)
+        charge(len(data(key)) // costs.HASH_BYTES + 2 * _CALL_STEPS)
         name = name_of(digestmod)
         made = Hash(charge, hmac.new(key, digestmod=name), name)
         made.update(b"" if msg is None else msg)
@@ -142,6 +146,7 @@ def build_hmac(runtime: GuestRuntime) -> Facade:
     return Facade("hmac", {"compare_digest": compare_digest, "digest": digest, "new": new})
 
 
+_UUID_STEPS: Final = 6
 _UUID_TEXT_MAX: Final = 100
 _URL_MAX: Final = 16_384
 _SAFE_MAX: Final = 256
@@ -169,22 +174,24 @@ class Uuid(HostObject):
         return hash(self._value.int)
 
     def _text_(self) -> str:
-        return str(self._value)
+        digits = self.hex
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
     def _repr_(self) -> str:
-        return f"UUID('{self._value}')"
+        return f"UUID('{self._text_()}')"
 
     def _format_(self, spec: str) -> str:
-        return format(str(self._value), spec) if len(spec) < 8 else str(self._value)
+        raise TypeError("unsupported format string passed to UUID; write str(...) before the colon")
 
 
 def build_uuid(runtime: GuestRuntime) -> Facade:
     def uuid4() -> Uuid:
         runtime.observed.add("random")
-        runtime.meter.charge(1)
+        runtime.meter.charge(_UUID_STEPS)
         return Uuid(uuid.UUID(runtime.chance.user.uuid4()))
 
     def parse(hex: Any = None, *, bytes: Any = None, int: Any = None) -> Uuid:  # noqa: A002  # as users write them
+        runtime.meter.charge(_UUID_STEPS)
         if hex is not None:
             if len(text(hex, "hex")) > _UUID_TEXT_MAX:
                 raise ValueError("badly formed hexadecimal UUID string")
@@ -197,7 +204,7 @@ def build_uuid(runtime: GuestRuntime) -> Facade:
         def make(namespace: Any, name: Any) -> Uuid:
             if type(namespace) is not Uuid:
                 raise TypeError("the namespace must be a UUID")
-            runtime.meter.charge(len(text(name)) // costs.HASH_BYTES + 1)
+            runtime.meter.charge(len(text(name)) // costs.HASH_BYTES + _UUID_STEPS)
             return Uuid(version(namespace._value, name))
 
         return make
@@ -219,6 +226,7 @@ class Url(HostObject):
     """What `urlparse` and `urlsplit` give."""
 
     __slots__ = (
+        "_charge",
         "fragment",
         "hostname",
         "netloc",
@@ -230,9 +238,10 @@ class Url(HostObject):
         "scheme",
         "username",
     )
-    _exposed_ = frozenset(__slots__) | {"geturl"}
+    _exposed_ = frozenset(__slots__[1:]) | {"geturl"}
 
-    def __init__(self, parts: urllib.parse.ParseResult) -> None:
+    def __init__(self, parts: urllib.parse.ParseResult, charge: Callable[[int], None]) -> None:
+        self._charge = charge
         self.scheme, self.netloc, self.path, self.params, self.query, self.fragment = parts
         self.hostname, self.port = parts.hostname, parts.port
         self.username, self.password = parts.username, parts.password
@@ -250,7 +259,9 @@ class Url(HostObject):
         return 6
 
     def geturl(self) -> str:
-        return urllib.parse.urlunparse(self._parts())
+        parts = self._parts()
+        self._charge(2 * _CALL_STEPS + sum(map(len, parts)) // costs.SCAN_BYTES)
+        return urllib.parse.urlunparse(parts)
 
 
 def build_urllib_parse(runtime: GuestRuntime) -> Facade:
@@ -266,11 +277,17 @@ def build_urllib_parse(runtime: GuestRuntime) -> Facade:
         """The standard module remembers what it has parsed: short texts alone."""
         if len(text(value)) > _URL_MAX:
             raise ValueError(f"a URL of more than {_URL_MAX} characters")
+        if not value.isascii():
+            charge(len(value))  # for its normal form
         return checked(value)
+
+    def quoted(value: Any) -> bytes:
+        charge(len(data(value)) // 4 + 1)
+        return bytes(value)
 
     def quoter(function: Callable[..., str]) -> Callable[..., str]:
         def quote(string: Any, safe: Any = "/") -> str:
-            raw = checked(string) if type(string) is str else data(string)
+            raw = checked(string) if type(string) is str else quoted(string)
             if len(raw) * 12 > policy.TEXT_LENGTH_MAX:
                 raise ValueError("a text too long to quote")
             if len(text(safe)) > _SAFE_MAX:
@@ -305,7 +322,7 @@ def build_urllib_parse(runtime: GuestRuntime) -> Facade:
         return result
 
     def urlparse(url: Any) -> Url:
-        return Url(urllib.parse.urlparse(address(url)))
+        return Url(urllib.parse.urlparse(address(url)), charge)
 
     def urljoin(base: Any, url: Any) -> str:
         return urllib.parse.urljoin(address(base), address(url))

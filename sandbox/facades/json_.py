@@ -18,6 +18,7 @@ from sandbox.facades.named import NamedTuple
 if TYPE_CHECKING:
     from sandbox.guest import GuestRuntime
 
+CALL_STEPS: Final = 3  # of reading or writing, beside the text
 _INDENT_MAX: Final = 16
 _PUT_CHARACTERS: Final = 16  # of a long piece per step
 _encode_text: Final = json.encoder.encode_basestring_ascii
@@ -82,8 +83,10 @@ class Writer:
         if value is False:
             return "false"
         if isinstance(value, int):
+            self._charge(costs.product_steps(value.bit_length(), value.bit_length()))
             return int.__repr__(value)
         if type(value) is float:
+            self._charge(costs.float_steps(value) if math.isfinite(value) else 0)
             if math.isfinite(value):
                 return float.__repr__(value)
             return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -154,6 +157,7 @@ def build(runtime: GuestRuntime) -> Facade:
         pair = (text(comma, "separator"), text(colon, "separator"))
         if max(map(len, pair)) > _INDENT_MAX:
             raise ValueError("a separator is too long")
+        charge(CALL_STEPS)
         writer = Writer(
             runtime, ensure_ascii=bool(ensure_ascii), indent=indent, separators=pair, sort=bool(sort_keys)
         )
@@ -188,8 +192,10 @@ def build(runtime: GuestRuntime) -> Facade:
         return int(digits)
 
     def loads(s: Any) -> Any:
-        source = s.decode() if type(s) is bytes else text(s, "the JSON")
-        charge(len(source) // 4 + 1)
+        if type(s) is not bytes:
+            text(s, "the JSON")
+        charge(len(s) // 4 + CALL_STEPS)
+        source = s.decode() if type(s) is bytes else s
         if source.count("[") + source.count("{") > policy.DEPTH_MAX:
             shallow(source)
         try:

@@ -38,6 +38,7 @@ def build(runtime: GuestRuntime) -> Facade:
 
     def numbers(items: Any) -> list[Any]:
         listed = structure.listed(items)
+        charge(len(listed))
         for item in listed:
             number(item, "every item")
         return list(listed)
@@ -77,7 +78,9 @@ def build(runtime: GuestRuntime) -> Facade:
         return math.isqrt(n)
 
     def fsum(items: Any) -> float:
-        return math.fsum(numbers(items))
+        values = numbers(items)
+        charge(len(values))
+        return math.fsum(values)
 
     def prod(items: Any, *, start: Any = 1) -> Any:
         for item in numbers(items):
@@ -85,7 +88,7 @@ def build(runtime: GuestRuntime) -> Facade:
         return start
 
     def hypot(*values: Any) -> float:
-        return math.hypot(*[number(value) for value in values])
+        return math.hypot(*numbers(values))
 
     def dist(p: Any, q: Any) -> float:
         return math.dist(numbers(p), numbers(q))

@@ -83,7 +83,8 @@ class Random(HostObject):
     def choices(self, population: Any, weights: Any = None, *, k: Any = 1) -> list[Any]:
         count = integer(k, "k", low=0, high=policy.ITEMS_MAX)
         weighted = None if weights is None else [number(weight) for weight in self._sequence(weights)]
-        return self._stream(count).choices(self._sequence(population), weighted, count)
+        draws = count + len(weighted or ())
+        return self._stream(draws).choices(self._sequence(population), weighted, count)
 
     def sample(self, population: Any, k: Any) -> list[Any]:
         items = self._sequence(population)

@@ -135,6 +135,7 @@ def policy_page() -> str:
         f"| reading a float | {costs.PARSED_DIGITS} characters |",
         f"| compiling a pattern | {re_.COMPILE_STEPS} steps and {re_.CHARACTER_STEPS} for a character |",
         f"| a match of a pattern, beside the text | {re_.MATCH_STEPS} steps and one for a group; where a repeat could go on after the match, one for {re_.AHEAD_BYTES} characters that follow |",
+        f"| JSON | {costs.JSON_NODE} steps for a value written, one for 4 characters read |",
         f"| hashing | {costs.HASH_BYTES} bytes |",
         f"| copying containers | {costs.COPY_ITEMS} items |",
         "| sorting | n log2(n) / 2 steps |",

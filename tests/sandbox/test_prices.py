@@ -21,6 +21,8 @@ from sandbox.policy import TEXT_LENGTH_MAX
 
 SEED = bytes(range(32))
 
+# ruff: noqa: E501  (rows are kept on one line)
+
 # What is prepared, what is run, how many steps it must take at least.
 PRICES = {
     "searching backwards": ("s, t = 'a' * 10**6, 'b' + 'a' * 500", "s.rfind(t)", 400_000),
@@ -70,6 +72,22 @@ PRICES = {
     "groups of a program": ("import re\np = re.compile('(a{0,999})b')", "p.search('a' * 9999)", 45_000),
     "text of groups": ("import re\nm = re.match('(.*)', 'a' * 10**6)", "m.group(0, 1, 0, 1)", 7_000),
     "a pattern of classes": ("import re\nq = r'\\pL\\pN' * 300", "re.compile(q)", 40_000),
+    "dates as text": ("from datetime import datetime\nd = datetime(2026, 1, 1)", "d.strftime('%c' * 99)", 300),
+    "digits among codes": ("from datetime import datetime\nd = '1' * 14", "datetime.strptime(d, '%d%m%H%I%M%S%U%W%jx')", 50),
+    "decimals from far floats": ("from decimal import Decimal", "Decimal(5e-324)", 35),
+    "decimals compared with far floats": ("from decimal import Decimal\nd = Decimal(1)", "d == 5e-324", 3),
+    "whole far decimals": ("from decimal import Decimal\nd = Decimal('1e900')", "round(d)", 30),
+    "far decimals in a format": ("from decimal import Decimal\nd = Decimal('1e900')", "f'{d:,}'", 30),
+    "a UUID from text": ("import uuid", "uuid.UUID('12345678123456781234567812345678')", 6),
+    "JSON that is no text": ("import json\ns = b'\\xff' * 10**6", "json.loads(s)", 250_000),
+    "JSON of far floats": ("import json\ns = [5e-324] * 100", "json.dumps(s)", 3_000),
+    "base64 that is no text": ("import base64\ns = 'é' * 10**6", "base64.b64decode(s)", 30_000),
+    "bytes in a query": ("from urllib.parse import quote\ns = b'a' * 80000", "quote(s)", 20_000),
+    "an address in its normal form": ("from urllib.parse import urlparse\ns = 'http://' + 'é' * 16000", "urlparse(s)", 18_000),
+    "an address put together": ("from urllib.parse import urlparse\nu = urlparse('http://a/' + 'd' * 16000)", "u.geturl()", 500),
+    "exact sums": ("import math\ns = [1e300, 1e-300] * 500", "math.fsum(s)", 2_000),
+    "long words cut into letters": ("import textwrap\ns = 'a' * 60000", "textwrap.wrap(s, 1)", 300_000),
+    "tabs that are wrapped": ("import textwrap\ns = '\t' * 8000", "textwrap.wrap(s, 1)", 200_000),
     "bits of a number": ("n = 2 ** 16000 - 1", "n.bit_count()", 15),
 }  # fmt: skip
 
