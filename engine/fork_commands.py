@@ -22,7 +22,7 @@ from engine.history import LATEST, Committed, History, NoSuchCommit
 from engine.log_commands import Paper, call_line, change_json, commit_json, opened
 from engine.moments import InvalidMoment, read_moment, write_moment
 from engine.rerun import worker_argument
-from engine.showing import Line, change_lines, printable
+from engine.showing import Line, change_lines, many, printable
 from engine.store_commands import data_option, json_option
 from engine.suffix import ChangedCall, Suffix, SuffixReport
 from sandbox.pool import PoolFailed, WorkerPool
@@ -87,12 +87,12 @@ def _fork_at(folder: Path, at: str, as_json: bool, data: Path) -> None:
         click.echo(json.dumps({**told, "filesMissing": missing, "path": str(folder)}))
         return
     click.echo(
-        f"Forked {_many(report.documents, 'document')} of {_many(report.tables, 'table')} as of commit {ts} "
+        f"Forked {many(report.documents, 'document')} of {many(report.tables, 'table')} as of commit {ts} "
         f"({write_moment(ts)[:19]}) to {folder}."
     )
     if missing:
         click.echo(
-            f"{_many(missing, 'file')} of then have been deleted since; their rows are there.", err=True
+            f"{many(missing, 'file')} of then have been deleted since; their rows are there.", err=True
         )
     click.echo(f"Serve it with `tidewell dev APP --data {folder}`.")
 
@@ -179,21 +179,17 @@ def _report_lines(left_out: Committed, report: SuffixReport) -> list[Line]:
     lines: list[Line] = [[("without", "bold")], [("  ", ""), *call_line(left_out, left_out.ts)]]
     count = len(report.changed)
     lines.append(
-        [(f"{_many(report.calls, 'call')} after it, {count:,} would have come out otherwise", "bold")]
+        [(f"{many(report.calls, 'call')} after it, {count:,} would have come out otherwise", "bold")]
     )
     for changed in report.changed[:SHOWN_MAX]:
         lines.append(
             [("  ", ""), *call_line(changed.commit, changed.commit.ts), ("  ", ""), (_how(changed), "red")]
         )
     lines += _more(count)
-    lines.append([(f"{_many(len(report.documents), 'document')} would be different", "bold")])
+    lines.append([(f"{many(len(report.documents), 'document')} would be different", "bold")])
     for change in report.documents[:SHOWN_MAX]:
         lines += change_lines(change)
     return lines + _more(len(report.documents))
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _more(count: int) -> list[Line]:

@@ -210,6 +210,11 @@ class History:
             for commit in self.newest(Wanted()):
                 if commit.record is not None and commit.record.execution.startswith(prefix):
                     return commit
+        if is_prefix and self.find_attempt(prefix) is not None:
+            raise NoSuchCommit(
+                f"the execution {name} was not committed; `tidewell show {name}` says why, and "
+                f"`tidewell debug {name}` runs it again"
+            )
         if is_number:
             raise NoSuchCommit(f"there is no commit {name}{self._near(int(name))}; `tidewell log` lists them")
         if is_prefix:

@@ -38,7 +38,7 @@ from engine.replay.report import Summary, lines_of, what_if_lines
 from engine.replay.source import Source
 from engine.replay.what_if import WhatIf
 from engine.replay.what_if import what_if as compare_with
-from engine.showing import printable
+from engine.showing import many, printable
 from engine.store_commands import data_option, json_option
 from sandbox.pool import PoolFailed, WorkerPool
 from storage import StoreError, Timestamp
@@ -338,13 +338,16 @@ def capsule(commit: str, output: Path, redact: bool, data: Path, as_json: bool) 
         click.echo(json.dumps(told))
         return
     click.echo(
-        f"Wrote {recorded.record.function} at {recorded.ts} with {len(made.capsule.read):,} documents "
+        f"Wrote {recorded.record.function} at {recorded.ts} with {many(len(made.capsule.read), 'document')} "
         f"to {output} ({len(packed):,} bytes)."
     )
     if made.is_resealed:
         click.echo("Its result shows cursors or links. In the file they are sealed with another key.")
     if made.redaction is not None:
-        click.echo(f"{made.redaction.count:,} strings were replaced. The source code was not changed.")
+        were = "was" if made.redaction.count == 1 else "were"
+        click.echo(
+            f"{many(made.redaction.count, 'string')} {were} replaced. The source code was not changed."
+        )
         if steps != recorded.record.steps:
             click.echo(
                 f"Without its words the call goes another way: {steps:,} steps, not "

@@ -102,7 +102,7 @@ def attempt_lines(attempt: Attempt) -> list[Line]:
         _fact("function", printable(record.function)),
         _fact("caller", printable(caller_of(record))),
         _fact("took", f"{took(record.duration_us)}, {record.steps:,} steps, attempt {record.attempt + 1}"),
-        _fact("read", f"of the snapshot at {record.begin_ts}"),
+        _fact("ran on", f"the snapshot at {record.begin_ts}"),
         _fact("code", f"version {record.code[:12]}"),
     ]
     lines += _section("arguments")
@@ -132,6 +132,11 @@ def title(commit: Committed) -> str:
 
 def took(duration_us: int) -> str:
     return f"{duration_us / 1000:,.1f} ms"
+
+
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 document" or "2,000 documents"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def counted(commit: Committed) -> Line:
@@ -189,12 +194,13 @@ def commit_lines(commit: Committed, changes: Sequence[Change]) -> list[Line]:
         attempts = (
             "1 attempt" if not record.attempt else f"{record.attempt + 1} attempts, the last was committed"
         )
-        reads, bytes_read = record.counters.get("documents_read", 0), record.counters.get("bytes_read", 0)
+        documents, size = record.counters.get("documents_read", 0), record.counters.get("bytes_read", 0)
+        read = f"{many(documents, 'document')}, {many(size, 'byte')}"
         lines += [
             _fact("function", printable(record.function)),
             _fact("caller", printable(commit.caller)),
             _fact("took", f"{took(record.duration_us)}, {record.steps:,} steps, {attempts}"),
-            _fact("read", f"{reads:,} documents, {bytes_read:,} bytes, of the snapshot at {record.begin_ts}"),
+            _fact("read", f"{read}, of the snapshot at {record.begin_ts}"),
             _fact("execution", f"{record.execution}, request {record.request}"),
             _fact("code", f"version {record.code[:12]}"),
         ]

@@ -119,7 +119,10 @@ def read_recorded(log: Log, ts: Timestamp, versions: CodeVersions | None = None)
         )
         raise NoRecord(f"there is no commit {ts}; {why}")
     if not entry.record:
-        raise NoRecord(f"commit {ts} is the engine's own work (a push, or housekeeping) and has no call")
+        raise NoRecord(
+            f"commit {ts} is no mutation but a push, housekeeping or an edit by hand, and has no call; "
+            "`tidewell log` lists those that have one"
+        )
     versions = versions or CodeVersions(log)
     try:
         record = unpack_record(entry.record, versions.claims)

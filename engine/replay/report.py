@@ -10,6 +10,7 @@ import attrs
 
 from engine.replay.divergence import Replayed
 from engine.replay.what_if import WhatIf
+from engine.showing import many
 
 SHOWN_MAX: Final = 10  # divergences of a log that are told in full; all are counted
 
@@ -78,11 +79,14 @@ class Summary:
         if more > 0:
             yield f"... and {more:,} more"
         rate = f"{self.total / seconds:,.0f} a second" if seconds > 0 else "at once"
+        if not self.total:
+            yield "There is no mutation to replay."
+            return
         if self.diverged == self.may_differ == 0:
-            yield f"{self.total:,} mutations replayed, all as recorded ({rate})."
+            yield f"{many(self.total, 'mutation')} replayed, all as recorded ({rate})."
             return
         yield (
-            f"{self.total:,} mutations replayed ({rate}): {self.matches:,} as recorded, "
+            f"{many(self.total, 'mutation')} replayed ({rate}): {self.matches:,} as recorded, "
             f"{self.diverged:,} diverged, {self.may_differ:,} may differ."
         )
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.kinds.most_common())
@@ -95,18 +99,18 @@ def what_if_lines(found: WhatIf) -> Iterator[str]:
         if not report.differ:
             continue
         what = ", ".join(f"{what} {count:,}" for what, count in report.what.most_common())
-        yield f"{name}: {report.differ:,} of {report.calls:,} calls would have been different ({what})"
+        yield f"{name}: {report.differ:,} of {many(report.calls, 'call')} would have been different ({what})"
         for example in report.examples:
             yield f"    {example.ts} {example.args}"
             for difference in example.differences:
                 yield f"        {difference.what}: was {difference.recorded}, would be {difference.replayed}"
     if found.unreadable:
-        yield f"{found.unreadable:,} commits could not be read and were left out."
+        yield f"{many(found.unreadable, 'commit')} could not be read."
     yield from _steps_lines(found)
     if found.differ == 0:
-        yield f"{found.calls:,} calls, none would have been different."
+        yield f"{many(found.calls, 'call')}, none would have been different."
     else:
-        yield f"{found.calls:,} calls, {found.differ:,} would have been different."
+        yield f"{many(found.calls, 'call')}, {found.differ:,} would have been different."
 
 
 def _steps_lines(found: WhatIf) -> Iterator[str]:

@@ -16,6 +16,7 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from engine.attempts import read_attempts
 from engine.cli import main
 from engine.conditions import CURRENT, PREFIX, pack_conditions
 from engine.records import unpack_record
@@ -104,6 +105,18 @@ def test_replaying_a_part_of_the_log(data: Path) -> None:
     assert json.loads(result.stdout)["replayed"] == 2
     result = tidewell("replay", "--all", "--until", second, "--json", "--data", data)
     assert json.loads(result.stdout)["replayed"] == 2
+
+
+def test_log_without_mutations_has_nothing_to_be_replayed(tmp_path: Path) -> None:
+    """It was told to be as recorded, at 0 a second."""
+
+    async def live() -> None:
+        async with deployed(tmp_path, APP):
+            pass
+
+    trio.run(live)
+    result = tidewell("replay", "--all", "--data", tmp_path / "data")
+    assert (result.exit_code, result.stdout) == (0, "There is no mutation to replay.\n"), result.output
 
 
 def test_replaying_single_commits_by_name(data: Path) -> None:
@@ -216,6 +229,32 @@ def test_what_if_of_functions_that_do_not_compile_is_told(data: Path, tmp_path: 
     assert "shop.py:" in result.stderr
 
 
+# ---- what is no mutation -----------------------------------------------------------------
+
+
+def test_execution_that_was_not_committed_is_told_with_what_can_be_done_about_it(tmp_path: Path) -> None:
+    async def live() -> str:
+        async with deployed(tmp_path, APP) as it:
+            outcome = await it.mutate("shop:sell", name="nothing", discount=0.1)
+            assert outcome.failure is not None
+            await it.deployment.attempts.flush()
+            [attempt] = read_attempts(it.deployment.store)
+            return attempt.record.execution[:12]
+
+    name = trio.run(live)
+    for command in (["replay"], ["capsule", "-o", tmp_path / "x"], ["fork", "--without"]):
+        result = tidewell(*command, name, "--data", tmp_path / "data")
+        assert result.exit_code == 1
+        assert f"the execution {name} was not committed; `tidewell show {name}` says why" in result.stderr
+
+
+def test_commit_without_a_call_is_told_as_such(data: Path) -> None:
+    with Store.open(data / "store") as store:
+        [push] = [entry.ts for entry in store.log(0) if entry.catalog is not None and entry.catalog.schema]
+    result = tidewell("replay", push, "--data", data)
+    assert f"commit {push} is no mutation but a push, housekeeping or an edit by hand" in result.stderr
+
+
 # ---- capsule -----------------------------------------------------------------------------
 
 
@@ -223,7 +262,7 @@ def test_capsule_is_written_and_replayed_without_the_deployment(data: Path, tmp_
     capsule = tmp_path / "sold.capsule"
     result = tidewell("capsule", "latest", "-o", capsule, "--data", data)
     assert result.exit_code == 0, result.output
-    assert f"Wrote shop:sell at {timestamps(data)[-1]} with 1 documents" in result.stdout
+    assert f"Wrote shop:sell at {timestamps(data)[-1]} with 1 document to " in result.stdout
     shutil.rmtree(data)
     result = tidewell("replay", capsule, "--data", data)
     assert result.exit_code == 0, result.output
