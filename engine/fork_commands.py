@@ -83,7 +83,7 @@ def _fork_at(folder: Path, at: str, as_json: bool, data: Path) -> None:
             kept_secret(partial / CURSOR_KEY)
             missing = fork_files(data / FILES_FOLDER, partial)
     if as_json:
-        told = {"ts": report.ts, "tables": report.tables, "documents": report.documents}
+        told = {"ts": str(report.ts), "tables": report.tables, "documents": report.documents}
         click.echo(json.dumps({**told, "filesMissing": missing, "path": str(folder)}))
         return
     click.echo(

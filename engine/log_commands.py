@@ -240,8 +240,8 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.record.attempt + 1,
         "reason": attempt.reason,
         "message": attempt.message,
-        "overtakenBy": attempt.conflict_ts or None,
-        "beginTs": attempt.record.begin_ts,
+        "overtakenBy": str(attempt.conflict_ts) if attempt.conflict_ts else None,
+        "beginTs": str(attempt.record.begin_ts),
     }
 
 
@@ -258,7 +258,7 @@ def history(document_id: str, as_json: bool, data: Path) -> None:
         found = past.of_document(check_document_id(document_id))
     if as_json:
         for commit, ts, change in found:
-            told = {"ts": ts, "time": write_moment(ts)} if commit is None else commit_json(commit)
+            told = {"ts": str(ts), "time": write_moment(ts)} if commit is None else commit_json(commit)
             click.echo(json.dumps({**told, "change": change_json(change)}))
         return
     lines: list[Line] = []
@@ -284,8 +284,11 @@ def call_line(commit: Committed | None, ts: Timestamp) -> Line:
 
 
 def commit_json(commit: Committed) -> dict[str, Any]:
-    """Return a commit for programs; values as clients send them."""
-    told: dict[str, Any] = {"ts": commit.ts, "time": write_moment(commit.ts), "kind": commit.kind}
+    """Return a commit for programs; values as clients send them.
+
+    Timestamps are texts: they have more digits than the numbers of most programs that read JSON.
+    """
+    told: dict[str, Any] = {"ts": str(commit.ts), "time": write_moment(commit.ts), "kind": commit.kind}
     record = commit.record
     if record is not None:
         told |= {
@@ -299,7 +302,7 @@ def commit_json(commit: Committed) -> dict[str, Any]:
             "durationMs": record.duration_us / 1000,
             "steps": record.steps,
             "counters": record.counters,
-            "beginTs": record.begin_ts,
+            "beginTs": str(record.begin_ts),
             "code": record.code,
             "logLines": record.log_lines,
         }

@@ -104,7 +104,9 @@ def backup(destination: Path, data: Path, as_json: bool) -> None:
             if (data / name).exists():
                 shutil.copy(data / name, destination / name)
     if as_json:
-        click.echo(json.dumps({"path": str(destination), "head": report.head, "bytes": report.size_bytes}))
+        click.echo(
+            json.dumps({"path": str(destination), "head": str(report.head), "bytes": report.size_bytes})
+        )
     else:
         click.echo(f"Backed up {report.size_bytes:,} bytes as of commit {report.head} to {destination}.")
 
@@ -123,7 +125,7 @@ def export(destination: Path, data: Path, as_json: bool) -> None:
             data / STORE, destination, private=[CODE_ROWS], on_progress=_Bars(progress).show
         )
     if as_json:
-        click.echo(json.dumps({"tables": report.tables, "documents": report.documents, "ts": report.ts}))
+        click.echo(json.dumps({"tables": report.tables, "documents": report.documents, "ts": str(report.ts)}))
     else:
         click.echo(f"Exported {report.documents:,} documents of {report.tables} tables to {destination}.")
 
@@ -140,7 +142,7 @@ def import_(source: Path, data: Path, as_json: bool) -> None:
     with _one_line_errors(), Store.open(data / STORE) as store, _progress() as progress:
         report = import_store(store, source, now_ns=SystemClock().now_ns(), on_progress=_Bars(progress).show)
     if as_json:
-        click.echo(json.dumps({"tables": report.tables, "documents": report.documents, "ts": report.ts}))
+        click.echo(json.dumps({"tables": report.tables, "documents": report.documents, "ts": str(report.ts)}))
     else:
         click.echo(f"Imported {report.documents:,} documents of {report.tables} tables into {data}.")
 

@@ -114,7 +114,7 @@ def _source(source: Source) -> Line:
 
 
 def _json(step: Step) -> dict[str, Any]:
-    told: dict[str, Any] = {"ts": step.ts, "time": write_moment(step.ts)}
+    told: dict[str, Any] = {"ts": str(step.ts), "time": write_moment(step.ts)}
     if step.commit is not None:
         told = commit_json(step.commit)
     values: dict[str, Value] = {"before": step.before, "after": step.after}

@@ -143,7 +143,7 @@ def test_fork_of_today_has_the_indexes_under_their_numbers(told: Told, tmp_path:
 
 def test_moment_means_the_newest_commit_before_it(told: Told, tmp_path: Path) -> None:
     moment = told.story.edited + 1
-    assert report(told, f"--at {moment} {tmp_path / 'a'}")["ts"] == told.story.edited
+    assert report(told, f"--at {moment} {tmp_path / 'a'}")["ts"] == str(told.story.edited)
 
 
 def test_without_the_culprit_the_likes_are_back(told: Told) -> None:
@@ -274,7 +274,7 @@ async def test_deployment_that_is_served_is_asked_the_same_way(tmp_path: Path) -
         assert [change["id"] for change in without["documents"]] == [story.post]
         assert await it.run("posts:like", post_id=story.post) == 2
         [forked] = await ask(f"fork --at latest {tmp_path / 'fork'}")
-        assert forked["ts"] == it.deployment.head_ts
+        assert forked["ts"] == str(it.deployment.head_ts)
 
 
 def test_files_go_along(tmp_path: Path) -> None:

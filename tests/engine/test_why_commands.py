@@ -96,7 +96,11 @@ def steps(told: Told, line: str) -> list[dict[str, Any]]:
 
 def test_value_is_followed_to_the_first_call(told: Told) -> None:
     found = steps(told, f"{told.story.post} likes")
-    assert [step["ts"] for step in found] == [told.story.edited, *told.story.likes[::-1], told.story.written]
+    assert [int(step["ts"]) for step in found] == [
+        told.story.edited,
+        *told.story.likes[::-1],
+        told.story.written,
+    ]
     assert [(step.get("before"), step["after"]) for step in found] == [
         (3, 1),
         (2, 3),
