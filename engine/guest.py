@@ -87,8 +87,8 @@ class GuestStore:
 def serve_guest(argument: str) -> Callable[[Channel], NoReturn]:
     """The entry of the zygote. `argument` is the JSON that `engine.deployment` writes.
 
-    The executor is built here, once, and every worker is born with it: that took a third
-    of the time until a worker was ready, and each had its own pages of it.
+    The executor is built here, once, and every worker is born with it. Built in each, it would
+    be a third of the time until a worker is ready, and take pages of its own.
     """
     settings = json.loads(argument)
     store = GuestStore(settings["store"])
