@@ -18,7 +18,7 @@ from sandbox.host import HostObject
 from sandbox.lazy import Lazies
 from sandbox.meter import Meter
 from sandbox.methods import INT_TEXT_MAX, Methods
-from sandbox.operators import operator_guards, too_long, whole
+from sandbox.operators import bounded_ends, operator_guards, too_long, whole
 from sandbox.sets import FrozenSet, Set, SetMaker
 from sandbox.structure import Structure
 from sandbox.text import Texts
@@ -106,12 +106,14 @@ class Builtins(HostObject):
         listed = self._structure.listed(items)
         kinds = set(map(type, listed)) | {type(start)}
         if kinds <= {int, bool}:
-            total = sum(listed, start)
-            self._charge(len(listed) * (total.bit_length() // (4 * costs.INTEGER_BITS)))
-            return whole(total)
+            digits = sum(map(int.bit_length, listed)) + len(listed) * start.bit_length()
+            self._charge(digits // costs.INTEGER_BITS)
+            return whole(sum(listed, start))
         if kinds <= {int, bool, float}:
+            self._charge(len(listed) // costs.COPY_ITEMS)
             return functools.reduce(operator.add, listed, start)
         add = self._operators["_add_"]
+        self._charge(2 * len(listed))
         for item in listed:
             start = add(start, item)
         return start
@@ -219,6 +221,7 @@ class Builtins(HostObject):
         """One log line per call; `end` and `flush` are accepted, since habit writes them."""
         if sep is not None and type(sep) is not str:
             raise TypeError("sep must be None or a string")
+        self._charge(len(values) // costs.TABLE_ITEMS)
         text = self._texts.limit(
             (" " if sep is None else sep).join([self._texts.str(value) for value in values])
         )
@@ -230,14 +233,17 @@ class Builtins(HostObject):
         if type(classes) is Face:
             return isinstance(value, classes._kinds)
         self._structure.measure(classes)
-        return isinstance(value, kinds_of(classes))
+        kinds = kinds_of(classes)
+        self._charge(len(kinds))
+        return isinstance(value, kinds)
 
     def _issubclass(self, value: Any, classes: Any, /) -> bool:
         self._structure.measure(classes)
         if type(value) is tuple:
             raise TypeError("issubclass() arg 1 must be a class")
-        kinds = kinds_of(value)
-        return bool(kinds) and issubclass(kinds[0], kinds_of(classes))
+        kinds, others = kinds_of(value), kinds_of(classes)
+        self._charge(len(kinds) + len(others))
+        return bool(kinds) and issubclass(kinds[0], others)
 
     # ---- constructors ------------------------------------------------------------
 
@@ -255,6 +261,10 @@ class Builtins(HostObject):
                 raise ValueError(f"float() of a text of more than {INT_TEXT_MAX} digits")
             self._charge(len(value) // costs.PARSED_DIGITS)
         return float(value)
+
+    def _range(self, *ends: Any) -> range:
+        bounded_ends(*ends)
+        return range(*ends)
 
     def _bool(self, value: Any = False, /) -> bool:
         return bool(value)
@@ -280,6 +290,7 @@ class Builtins(HostObject):
             self._charge(max(value, 0) // costs.COPY_BYTES)
             return bytes(value)
         items = self._structure.listed(value)
+        self._charge(len(items) // costs.TABLE_ITEMS)
         if not all(isinstance(item, int) for item in items):
             raise TypeError("bytes() takes numbers, text with an encoding, or bytes")
         return bytes(items)
@@ -357,7 +368,7 @@ def guest_builtins(host: Builtins, methods: Methods, sets: SetMaker) -> dict[str
     for name in policy.BUILTIN_FUNCTIONS:
         own_version = getattr(host, f"_{name}", None)
         names[name] = own_version if own_version is not None else getattr(builtins, name)
-    names["range"] = Face("range", range, range, annotation=range)
+    names["range"] = Face("range", range, host._range, annotation=range)
     for name in policy.BUILTIN_CONSTANTS:
         names[name] = getattr(builtins, name)
     for name in policy.BUILTIN_EXCEPTIONS:

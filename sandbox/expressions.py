@@ -258,10 +258,20 @@ class ExpressionTransformer(PolicyTransformer):
             node = self.node_contents_visit(node)
         if isinstance(func, ast.Name) and func.id in policy.MAKERS and func.id not in self.bound_names:
             node.func = located(ast.Name(f"_make_{func.id}_", ast.Load()), func)
+            if func.id == "range" and not node.keywords:
+                self.check_ends(node)
         for keyword in node.keywords:
             if keyword.arg is None:
                 keyword.value = call("_keywords_", keyword.value, at=keyword.value)
         return node
+
+    def check_ends(self, node: ast.Call) -> None:
+        """`range(...)` of small ends needs no guard, which looks at their size."""
+        unknown = [end for end in node.args if not self.is_small(end)]
+        if not unknown:
+            node.func = located(ast.Name("_range_", ast.Load()), node.func)
+        elif self.mode is not Mode.CALL and all(map(is_pure, unknown)):
+            node.func = Inliner(self.mode, node).range_of(unknown, node.func)
 
     def super_call(self, node: ast.Call, method: ast.Attribute, inner: ast.Call) -> ast.AST:
         """`super().method(...)` in a method: found by the host in the tenant's own classes."""

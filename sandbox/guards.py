@@ -15,6 +15,7 @@ from sandbox.classes import FrozenGuestType, GuestType, arguments_of, set_argume
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
 from sandbox.meter import Meter
+from sandbox.operators import bounded_ends
 from sandbox.sets import VIEWS
 from sandbox.structure import CONTAINERS, NUMBERS, SliceTarget, Structure
 from sandbox.text import scrub
@@ -29,12 +30,16 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
     lookup = structure.lookup
 
     def slice_(value: Any, start: Any, stop: Any, step: Any) -> Any:
+        kind = type(value)
+        if kind is range:
+            bounded_ends(step)
         result = value[start:stop:step]
-        kind = type(result)
         if kind is str or kind is bytes:
             charge(len(result) // costs.COPY_BYTES)
         elif kind in _ORDERED:
             charge(len(result) // costs.COPY_ITEMS)
+        elif kind is range:
+            bounded_ends(result.start, result.stop, result.step)
         return result
 
     def items(value: Any) -> Any:
@@ -66,7 +71,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
 
     def mapping(value: Any) -> Any:
         if type(value) is dict:
-            structure.merging(value)
+            structure.rehashing(value)
             return value
         if isinstance(value, HostObject) and hasattr(type(value), "_dict_"):
             return type(value)._dict_(value)  # type: ignore[attr-defined]  # found just now

@@ -127,6 +127,7 @@ class GuestRuntime:
             "_generator_": self.lazies.generator,
             "_type_": type,
             "_len_": len,
+            "_range_": range,
             "_int_": int,
             "_float_": float,
             "_str_": str,

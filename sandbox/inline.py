@@ -150,6 +150,14 @@ class Inliner:
         guarded = call("_mul_", again, other_again, at=self._at)
         return self._choice(small, result, ast.IfExp(test=_is(again, "_float_"), body=plain, orelse=guarded))
 
+    def range_of(self, ends: list[ast.expr], guard: ast.expr) -> ast.expr:
+        """Return what makes a range: without the guard when `ends`, which are names, hold small integers."""
+        tests: list[ast.expr] = []
+        for end in ends:
+            first, again = self._kept("a", end)
+            tests += [_is(first, "_int_"), *self._small(again, again)]
+        return self._choice(ast.BoolOp(op=ast.And(), values=tests), _name("_range_"), guard)
+
     def integers(self, node: ast.BinOp) -> ast.expr:
         """Arithmetic of what is certainly integers: only the size is looked at. The result is one, too."""
         first, again = self._result(node)

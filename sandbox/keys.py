@@ -22,8 +22,10 @@ a few more by storing that many others in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
+
+from sandbox.meter import Meter
 
 COLLISIONS_MAX: Final = 32
 TUPLES_MAX: Final = 512
@@ -38,10 +40,11 @@ _TEXT: Final = frozenset({str, bytes})
 class Keys:
     """What one call has stored under hashes that a guest can choose."""
 
-    __slots__ = ("_charge", "_seen", "_together", "crowded", "spent")
+    __slots__ = ("_charge", "_seen", "_step", "_together", "crowded", "spent")
 
-    def __init__(self, charge: Callable[[int], None]) -> None:
-        self._charge = charge
+    def __init__(self, meter: Meter) -> None:
+        self._charge = meter.charge
+        self._step = meter.step
         self._seen: dict[int, Any] = {}
         self._together: dict[int, dict[Any, None]] = {}  # by hash, once two different keys have it
         self.crowded = False  # whether there are any such
@@ -82,7 +85,7 @@ class Keys:
 
     def count(self, key: Any) -> None:
         """Note that `key` is stored. It has been walked with fuel, if hashing it recurses."""
-        self._charge(1)
+        self._step()
         hashed = hash(key)
         together = self._together.get(hashed)
         if together is None:

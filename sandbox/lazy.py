@@ -80,6 +80,7 @@ class Lazies:
         """Many sources take a step for each item of each: one pull would otherwise do the work of all."""
         if len(sources) <= _WIDE:
             return sources
+        self._charge(len(sources))
         return [LazyItems(source, self._units) for source in sources]
 
     def wrap(self, iterator: Any, *sources: Any) -> Any:

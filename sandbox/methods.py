@@ -201,7 +201,7 @@ class Methods:
     def pairs(self, source: Any) -> dict[Any, Any]:
         """Return a dict of whatever `dict(source)` accepts."""
         if type(source) is dict:
-            self._structure.merging(source)
+            self._structure.rehashing(source)
             return source
         if hasattr(type(source), "_dict_"):
             return type(source)._dict_(source)  # type: ignore[no-any-return]  # by the host class
@@ -231,6 +231,7 @@ class Methods:
     def from_bytes(self, data: Any, byteorder: Any = "big", *, signed: Any = False) -> int:
         if type(data) is not bytes:
             items = self._structure.listed(data)
+            self._charge(len(items) // costs.TABLE_ITEMS)
             if not all(isinstance(item, int) for item in items):
                 raise TypeError("from_bytes() takes bytes or numbers")
             data = bytes(items)

@@ -35,6 +35,13 @@ def whole(number: int) -> int:
     raise too_big()
 
 
+def bounded_ends(*ends: Any) -> None:
+    """Refuse the ends of a range whose items would be found by products and quotients of long numbers."""
+    for end in ends:
+        if isinstance(end, int) and end.bit_length() > costs.RANGE_BITS:
+            raise OverflowError(f"a range over integers of more than {costs.RANGE_BITS} bits")
+
+
 def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any]]:
     """Return the guards by their injected names."""
     charge = meter.charge
@@ -165,7 +172,7 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
         if size > policy.ITEMS_MAX:
             raise ValueError(f"a dict of more than {policy.ITEMS_MAX} items")
         sets.merging(a)
-        sets.merging(b)
+        sets.rehashing(b)
 
     def or_(a: Any, b: Any) -> Any:
         if type(a) is dict and type(b) is dict:

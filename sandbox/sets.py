@@ -104,7 +104,7 @@ class _Base(HostObject):
 
     def _union(self, theirs: dict[Any, None]) -> Any:
         self._maker.merging(self._items)
-        self._maker.merging(theirs)
+        self._maker.rehashing(theirs)
         return self._same({**self._items, **theirs})
 
     def _intersection(self, theirs: dict[Any, None]) -> Any:
@@ -205,7 +205,7 @@ class Set(_Base):
             self._join(self._maker.collect(other))
 
     def _join(self, theirs: dict[Any, None]) -> None:
-        self._maker.merging(theirs)
+        self._maker.rehashing(theirs)
         self._items.update(theirs)
         self._maker.check(self._items)
 

@@ -24,19 +24,22 @@ _TEXTS: Final = frozenset({str, bytes})
 _SCALARS: Final = NUMBERS | _TEXTS
 _INTEGERS: Final = frozenset({int, bool})
 _ORDERED: Final = frozenset({list, tuple})
+_FEW: Final = 5  # items that are looked at one by one
+_SHORT_TEXT: Final = costs.COPY_BYTES // 8
 _DEAR: Final = 4  # steps for an item; what sorting compares beyond them is charged for every comparison
 
 
 class Structure:
     """Walks values with fuel, before C code walks them without."""
 
-    __slots__ = ("_charge", "_items", "_meter", "_removals", "_seed", "keys")
+    __slots__ = ("_charge", "_items", "_meter", "_removals", "_seed", "_step", "keys")
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._charge = meter.charge
         self._items = meter.items
-        self.keys = Keys(meter.charge)
+        self._step = meter.step
+        self.keys = Keys(meter)
         self._seed = b""
         self._removals = 0  # until a dict is made anew; 0 before the first
 
@@ -54,6 +57,9 @@ class Structure:
             raise ValueError(f"a value nested deeper than {policy.DEPTH_MAX}")
         kind = type(value)
         if kind is list or kind is tuple:
+            if len(value) < _FEW and self._is_short(value):
+                self._step()
+                return
             self._charge(len(value) // costs.WALK_ITEMS + 1)
             kinds = set(map(type, value))
             if kinds <= _SCALARS:
@@ -77,14 +83,29 @@ class Structure:
             for item in value:
                 self.measure(item, depth + 1)
 
+    def _is_short(self, values: Any) -> bool:
+        """Whether `values` are numbers and texts of few bytes: most keys are such tuples."""
+        for value in values:
+            kind = type(value)
+            if kind is str:
+                if len(value) > _SHORT_TEXT:
+                    return False
+            elif kind not in NUMBERS or (kind is int and not -APART < value < APART):
+                return False
+        return True
+
     def _scalars(self, values: Collection[Any], kinds: set[type]) -> None:
         """Charge for the sizes of numbers and texts, whose classes are `kinds`."""
         if int in kinds:
             numbers = values if kinds <= _INTEGERS else [value for value in values if type(value) is int]
-            self._charge(sum(map(int.bit_length, numbers)) // costs.INTEGER_BITS)
+            bits = sum(map(int.bit_length, numbers))
+            if bits >= costs.INTEGER_BITS:
+                self._charge(bits // costs.INTEGER_BITS)
         if not kinds.isdisjoint(_TEXTS):
             texts = values if kinds <= _TEXTS else [value for value in values if type(value) in _TEXTS]
-            self._charge(sum(map(len, texts)) // costs.COPY_BYTES)
+            size = sum(map(len, texts))
+            if size >= costs.COPY_BYTES:
+                self._charge(size // costs.COPY_BYTES)
 
     def walk_plain(self, values: list[Any]) -> bool:
         """Charge for comparing what is in the list `values` in sorting it, and say whether it is plain."""
@@ -132,21 +153,20 @@ class Structure:
         return key
 
     def merging(self, keys: Collection[Any]) -> None:
-        """Charge for keys that are put from one table into another, which knows their hashes."""
+        """Charge for keys that are put from one table into an empty one, which need not look at them."""
         self._charge(len(keys) // costs.TABLE_ITEMS)
         if self.keys.crowded:
             self.keys.meet(keys)
 
     def rehashing(self, keys: Collection[Any]) -> None:
-        """Charge for keys of one table that are looked up in another, each hashed again."""
+        """Charge for keys of one table that are looked up in another: hashed again, or compared."""
         self._charge(len(keys) // costs.TABLE_ITEMS + 1)
         kinds = set(map(type, keys))
         if kinds <= _SCALARS:
             self._scalars(keys, kinds)
             return
         for key in keys:
-            if type(key) not in NUMBERS:
-                self._charge(1)
+            self._step()
             self.measure(key)
         if self.keys.crowded:
             self.keys.meet(keys)

@@ -43,7 +43,7 @@ class DictLike(HostObject):
         self._factory = factory
 
     def _dict_(self) -> dict[Any, Any]:
-        self._runtime.structure.merging(self._items)
+        self._runtime.structure.rehashing(self._items)
         return self._items
 
     def _each(self, items: dict[Any, Any]) -> dict[Any, Any]:
@@ -192,8 +192,7 @@ class Counter(DictLike):
     def _merge(self, source: Any, sign: int) -> None:
         add, multiply = self._runtime.add, self._runtime.multiply
         counts = self._counts(source)
-        self._each(counts)
-        self._runtime.structure.rehashing(counts)
+        self._runtime.structure.rehashing(self._each(counts))
         for key, count in counts.items():
             self._items[key] = add(self._items.get(key, 0), multiply(count, sign))
         if len(self._items) > policy.ITEMS_MAX:
@@ -230,8 +229,7 @@ class Counter(DictLike):
         if type(other) is not Counter:
             return NotImplemented
         keys = {**self._dict_(), **other._dict_()}
-        self._each(self._each(keys))
-        self._runtime.structure.rehashing(keys)
+        self._runtime.structure.rehashing(self._each(self._each(keys)))
         counts = {
             key: pick(number(self._items.get(key, 0)), number(other._items.get(key, 0))) for key in keys
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.facades.base import Facade, integer
 from sandbox.host import HostObject, shown
 
@@ -32,7 +32,8 @@ class Partial(HostObject):
         self._keywords = keywords
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
-        self._meter.charge(1)
+        size = len(self._args) // costs.COPY_ITEMS + len(self._keywords) // costs.TABLE_ITEMS
+        self._meter.charge(size + 1)
         return self._function(*self._args, *args, **{**self._keywords, **keywords})
 
 

@@ -54,6 +54,7 @@ class NamedTuple(HostObject):
         values = other._values if isinstance(other, NamedTuple) else other
         if type(values) is not tuple:
             return None
+        self._runtime.meter.charge(1)
         self._runtime.structure.pair(self._values, values)
         return values
 
@@ -78,6 +79,7 @@ class NamedTuple(HostObject):
         return NotImplemented if values is None else self._values >= values
 
     def __hash__(self) -> int:
+        self._runtime.meter.charge(1)
         self._runtime.structure.measure(self._values)
         return hash(self._values)
 
@@ -113,7 +115,7 @@ def make_named(runtime: GuestRuntime, title: str, fields: list[str], defaults: d
     kind = type(title, (NamedTuple,), {"__slots__": ()})
 
     def make(*args: Any, **kwargs: Any) -> Any:
-        runtime.meter.charge(1)
+        runtime.meter.charge(2 + len(fields) // 4)
         if len(args) > len(fields):
             raise TypeError(f"{title}() takes {len(fields)} values, {len(args)} were given")
         values = dict(zip(fields, args, strict=False))
