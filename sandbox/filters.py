@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sandbox.convert import Charge, take_in
 from sandbox.host import HostObject
@@ -31,7 +31,11 @@ class InvalidFilter(TidewellError):
 
 
 class Expression(HostObject):
-    """One node. Guests hold and combine expressions; only the host evaluates them."""
+    """One node. Guests hold and combine expressions; only the host evaluates them.
+
+    To Python every one of them is true and differs from everything, so that
+    `q.field("n") == 3` and `a or b` would be answers to other questions. They are errors.
+    """
 
     __slots__ = ("_evaluate", "_fields", "_nodes", "_text")
 
@@ -45,6 +49,19 @@ class Expression(HostObject):
         self._text = text  # the same for the same expression; part of a cursor's fingerprint
         self._fields = fields  # at the top of the document, that it may look at
 
+    def __bool__(self) -> NoReturn:
+        raise InvalidFilter(
+            "an expression has no truth in Python; combine them with q.and_(...), q.or_(...) and q.not_(...)"
+        )
+
+    def _refuse_comparison(self, _other: object) -> NoReturn:
+        raise InvalidFilter(
+            "an expression is not compared by Python; write q.eq(left, right), or ne, lt, lte, gt, gte of q"
+        )
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse_comparison
+    __hash__ = object.__hash__
+
 
 class FilterBuilder(HostObject):
     """`q` in a filter."""
@@ -56,6 +73,12 @@ class FilterBuilder(HostObject):
 
     def __init__(self, charge: Charge) -> None:
         self._charge = charge
+
+    def __getitem__(self, _key: object) -> NoReturn:
+        raise InvalidFilter(
+            "filter() gives its function no document, but q; write q.gt(q.field('a'), 1), "
+            "or iterate over the query and test each document in Python"
+        )
 
     def field(self, path: str) -> Expression:
         """The value at a dotted path, missing when there is none."""

@@ -17,10 +17,15 @@ the class, written by the host, and charges the meter itself.
 
 from __future__ import annotations
 
+import re
 import types
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from sandbox import policy
+
+_NAME_MAX: Final = 64  # of a name that is compared with those that there are
+_INNER_CAPITAL: Final = re.compile("(?<=[a-z0-9])(?=[A-Z])")
+_CALLED_OTHERWISE: Final = {"neq": "ne"}  # in the language that many apps come from
 
 
 class HostObject:
@@ -30,6 +35,17 @@ class HostObject:
 
     _exposed_: ClassVar[frozenset[str]] = frozenset()
     _writable_: ClassVar[bool] = False
+
+    if not TYPE_CHECKING:  # to the type checker, an attribute that is missing stays an error
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say what is missing, and what `withIndex` is called here. Asked where nothing was found."""
+            text = f"'{type(self).__name__}' object has no attribute '{name}'"
+            if len(name) <= _NAME_MAX:
+                here = _CALLED_OTHERWISE.get(name) or _INNER_CAPITAL.sub("_", name).lower()
+                if here in self._exposed_:
+                    text += f"; it is called {here}"
+            raise AttributeError(text)
 
     def _narrowed_(self, fields: tuple[str, ...]) -> HostObject:
         """Return what reads the same documents for these fields of them alone."""

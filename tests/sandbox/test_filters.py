@@ -15,6 +15,8 @@ from sandbox.filters import Expression, FilterBuilder, InvalidFilter, matches
 from tidewell.ordering import order_key
 from tidewell.values import MISSING, Int64
 
+from .guest_app import GuestApp
+
 q = FilterBuilder(lambda steps: None)
 
 # Every kind in order, and within the kinds.
@@ -109,3 +111,31 @@ def test_what_is_no_expression_is_refused() -> None:
         q.field("")
     with pytest.raises(InvalidFilter, match="path of a field"):
         q.field(3)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ('q.field("n") == 3', "write q.eq(left, right)"),
+        ('q.field("n") != 3', "write q.eq(left, right)"),
+        ('3 == q.field("n")', "write q.eq(left, right)"),
+        ('q.field("n") > 3', "write q.eq(left, right)"),
+        ('q.field("n") in [3]', "write q.eq(left, right)"),
+        ('q.eq(q.field("n"), 3) or q.eq(q.field("n"), 4)', "q.or_(...)"),
+        ('q.eq(q.field("n"), 3) and q.eq(q.field("n"), 4)', "q.and_(...)"),
+        ('not q.eq(q.field("n"), 3)', "q.not_(...)"),
+        ('q["n"] > 3', "no document, but q"),
+        ('q.neq(q.field("n"), 3)', "it is called ne"),
+    ],
+)
+def test_what_python_would_answer_itself_is_an_error_and_not_another_filter(
+    condition: str, message: str
+) -> None:
+    source = f"""
+        from tidewell import query
+
+        @query
+        def some(ctx):
+            return ctx.db.query("posts").filter(lambda q: {condition}).collect()
+        """
+    assert message in GuestApp({"m.py": source}).outcome("query", "m:some").error
