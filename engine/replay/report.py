@@ -107,7 +107,9 @@ def what_if_lines(found: WhatIf) -> Iterator[str]:
     if found.unreadable:
         yield f"{many(found.unreadable, 'commit')} could not be read."
     yield from _steps_lines(found)
-    if found.differ == 0:
+    if not found.calls:
+        yield "There is no mutation to run."
+    elif found.differ == 0:
         yield f"{many(found.calls, 'call')}, none would have been different."
     else:
         yield f"{many(found.calls, 'call')}, {found.differ:,} would have been different."

@@ -223,6 +223,12 @@ def test_what_if_groups_differences_by_function_with_examples(data: Path, tmp_pa
     assert sorted((data / "store").iterdir()) == before
 
 
+def test_what_if_of_no_calls_does_not_pass_for_a_comparison(data: Path, tmp_path: Path) -> None:
+    app = app_with(tmp_path, "", "")
+    result = tidewell("what-if", app, "--since", "2100-01-01", "--data", data)
+    assert (result.exit_code, result.stdout) == (0, "There is no mutation to run.\n"), result.output
+
+
 def test_what_if_of_functions_that_do_not_compile_is_told(data: Path, tmp_path: Path) -> None:
     result = tidewell("what-if", app_with(tmp_path, "def sell", "def se ll"), "--data", data)
     assert result.exit_code == 1
