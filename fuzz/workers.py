@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable
 from random import Random
+from typing import Unpack
 
 import attrs
 import trio
@@ -18,7 +19,7 @@ from fuzz.faults import Faults
 from sandbox.compiler import compile_module
 from sandbox.executor import Executor
 from sandbox.frames import FromWorker
-from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
+from sandbox.pool import InProcessPool, LeasedWorker, Request, Terms, WorkerLost
 from sandbox.worker import RequestHandler
 from storage import Store
 
@@ -33,16 +34,9 @@ class _Delayed(PassingWorker):
 
     _pause: Callable[[], float]
 
-    async def request(
-        self,
-        frame: Request,
-        *,
-        wall_s: float = 5.0,
-        cpu_s: float = 1.0,
-        on_syscall: AnswerSyscall | None = None,
-    ) -> FromWorker:
+    async def request(self, frame: Request, **terms: Unpack[Terms]) -> FromWorker:
         await trio.sleep(self._pause())
-        reply = await self._inner.request(frame, wall_s=wall_s, cpu_s=cpu_s, on_syscall=on_syscall)
+        reply = await super().request(frame, **terms)
         await trio.sleep(self._pause())
         return reply
 

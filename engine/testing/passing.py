@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Unpack
 
 import attrs
 import trio
 
 from sandbox.confinement.layers import Report
 from sandbox.frames import FromWorker
-from sandbox.pool import AnswerSyscall, LeasedWorker, Pool, Request
+from sandbox.pool import LeasedWorker, Pool, Request, Terms
 
 
 @attrs.define(eq=False)
@@ -27,15 +28,8 @@ class PassingWorker:
     def loaded_code(self) -> str | None:
         return self._inner.loaded_code
 
-    async def request(
-        self,
-        frame: Request,
-        *,
-        wall_s: float = 5.0,
-        cpu_s: float = 1.0,
-        on_syscall: AnswerSyscall | None = None,
-    ) -> FromWorker:
-        return await self._inner.request(frame, wall_s=wall_s, cpu_s=cpu_s, on_syscall=on_syscall)
+    async def request(self, frame: Request, **terms: Unpack[Terms]) -> FromWorker:
+        return await self._inner.request(frame, **terms)
 
     def retire(self) -> None:
         self._inner.retire()

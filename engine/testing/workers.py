@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import attrs
 import trio
@@ -18,7 +18,7 @@ from engine.testing.faults import Fate
 from engine.testing.passing import PassingPool, PassingWorker
 from engine.testing.stepping import Running
 from sandbox.frames import FromWorker, Run, Syscall, SyscallReply
-from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, WorkerLost
+from sandbox.pool import AnswerSyscall, InProcessPool, LeasedWorker, Request, Terms, WorkerLost
 from storage import ReaderStale, Snapshot, Store, Timestamp
 from tidewell.values import unpack
 
@@ -56,25 +56,19 @@ class _Worker(PassingWorker):
     _fate: Fate
     _running: Mapping[str, Running]  # calls that run step by step, by request id
 
-    async def request(
-        self,
-        frame: Request,
-        *,
-        wall_s: float = 5.0,
-        cpu_s: float = 1.0,
-        on_syscall: AnswerSyscall | None = None,
-    ) -> FromWorker:
+    async def request(self, frame: Request, **terms: Unpack[Terms]) -> FromWorker:
         if not isinstance(frame, Run):
-            return await self._inner.request(frame, wall_s=wall_s, cpu_s=cpu_s, on_syscall=on_syscall)
+            return await super().request(frame, **terms)
         delay_s = self._fate.faults.worker_delay_s
         await trio.sleep(self._fate.delay(delay_s))
         deaths = [self._fate.kills_worker_of(call.path) for call in frame.calls]  # of all, to draw for all
         if any(deaths):
             self._inner.retire()
             raise WorkerLost("crash", "the test killed it")
-        if on_syscall is not None:
-            on_syscall = self._stopping(frame, on_syscall)
-        reply = await self._inner.request(frame, wall_s=wall_s, cpu_s=cpu_s, on_syscall=on_syscall)
+        answer = terms.get("on_syscall")
+        if answer is not None:
+            terms["on_syscall"] = self._stopping(frame, answer)
+        reply = await super().request(frame, **terms)
         await trio.sleep(self._fate.delay(delay_s))
         return reply
 

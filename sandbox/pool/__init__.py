@@ -6,7 +6,7 @@ This package is where `sandbox` meets trio. `WorkerPool` serves one deployment;
 
 from sandbox.pool.death import DeathKind, PoolFailed, WorkerLost
 from sandbox.pool.exchange import Request
-from sandbox.pool.face import AnswerSyscall, LeasedWorker, Pool
+from sandbox.pool.face import AnswerSyscall, LeasedWorker, Pool, Terms
 from sandbox.pool.in_process import InProcessPool
 from sandbox.pool.lease import Worker
 from sandbox.pool.rules import Rules
@@ -22,6 +22,7 @@ __all__ = [
     "PoolFailed",
     "Request",
     "Rules",
+    "Terms",
     "Worker",
     "WorkerLost",
     "WorkerPool",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import trio
 
@@ -13,6 +13,14 @@ from sandbox.frames import FromWorker, Syscall, SyscallReply
 from sandbox.pool.exchange import Request
 
 AnswerSyscall = Callable[[Syscall], Awaitable[SyscallReply]]
+
+
+class Terms(TypedDict, total=False):
+    """The terms of a request, for who passes one on."""
+
+    wall_s: float
+    cpu_s: float
+    on_syscall: AnswerSyscall | None
 
 
 class LeasedWorker(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import attrs
 import trio
@@ -31,7 +31,7 @@ from engine.testing.passing import PassingPool, PassingWorker
 from engine.testing.workers import StoreReader
 from sandbox.executor import Executor
 from sandbox.frames import FromWorker, Run
-from sandbox.pool import InProcessPool, LeasedWorker, Pool, Request, WorkerLost, WorkerPool
+from sandbox.pool import InProcessPool, LeasedWorker, Pool, Request, Terms, WorkerLost, WorkerPool
 from storage import Store
 
 T = TypeVar("T")
@@ -111,8 +111,8 @@ class Traffic:
 class _WatchedWorker(PassingWorker):
     _traffic: Traffic
 
-    async def request(self, frame: Request, **options: Any) -> FromWorker:
-        return await self._traffic.request(self._inner, frame, **options)
+    async def request(self, frame: Request, **terms: Unpack[Terms]) -> FromWorker:
+        return await self._traffic.request(self._inner, frame, **terms)
 
     def condemn(self, problem: str) -> None:
         self._traffic.condemned.append(problem)
