@@ -114,6 +114,22 @@ def chromium() -> str:
     return need("chromium", "chromium-browser", "google-chrome")
 
 
+VITE = WAYPOINT / "web" / "node_modules" / "vite" / "bin" / "vite.js"
+
+
+def build_front_end(node: str, web: Path, out: Path, server: Server) -> None:
+    """Build a Vite project, with the packages that Waypoint's has, for a server."""
+    done = subprocess.run(
+        [node, VITE, "build", "--outDir", out, "--emptyOutDir"],
+        cwd=web,
+        env={**os.environ, "VITE_CONVEX_URL": server.url},
+        capture_output=True,
+        text=True,
+        timeout=4 * DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def built_web(node: str, tmp_path: Path) -> Iterator[Callable[[Server], str]]:
     """Build the React front end for a server and serve it as `vite preview` does; gives its URL."""
@@ -122,20 +138,10 @@ def built_web(node: str, tmp_path: Path) -> Iterator[Callable[[Server], str]]:
 
     def build(server: Server) -> str:
         install_packages(web)
-        vite = [node, str(web / "node_modules" / "vite" / "bin" / "vite.js")]
-        outside = ["--outDir", str(tmp_path / "dist")]
-        done = subprocess.run(
-            [*vite, "build", *outside, "--emptyOutDir"],
-            cwd=web,
-            env={**os.environ, "VITE_CONVEX_URL": server.url},
-            capture_output=True,
-            text=True,
-            timeout=4 * DEADLINE_S,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        previews.append(
-            Process.start([*vite, "preview", str(web), *outside, "--host", "127.0.0.1", "--port", "0"])
-        )
+        dist = tmp_path / "dist"
+        build_front_end(node, web, dist, server)
+        command = [node, VITE, "preview", web, "--outDir", dist, "--host", "127.0.0.1", "--port", "0"]
+        previews.append(Process.start(command))
         return previews[-1].wait_for_line(r"(http://127\.0\.0\.1:\d+)")[1]
 
     yield build

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import install_packages
+from .conftest import build_front_end, install_packages
 from .harness import DEADLINE_S, ROOT, WAYPOINT, Process, Server
 from .http_calls import call, value_of
 
@@ -117,16 +116,7 @@ def test_the_react_snippet_is_live(
         '<!doctype html><body></body><script type="module" src="./main.jsx"></script>'
     )
     (web / "main.jsx").write_text(REACT_MAIN.format(imports=imports, body=body))
-    vite = web / "node_modules" / "vite" / "bin" / "vite.js"
-    done = subprocess.run(
-        [node, vite, "build", "--outDir", app.parent / "page", "--emptyOutDir"],
-        cwd=web,
-        env={**os.environ, "VITE_CONVEX_URL": server.url},
-        capture_output=True,
-        text=True,
-        timeout=4 * DEADLINE_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    build_front_end(node, web, app.parent / "page", server)
     page = start_client("console.js", server, "likes: 0", "likes: 1", CHROMIUM=chromium)
     page.wait_for_line("^shown: likes: 1$")
     page.tell("enough")
