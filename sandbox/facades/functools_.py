@@ -32,8 +32,8 @@ class Partial(HostObject):
         self._keywords = keywords
 
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
-        size = len(self._args) // costs.COPY_ITEMS + len(self._keywords) // costs.TABLE_ITEMS
-        self._meter.charge(size + 1)
+        count, names = len(self._args) + len(args), len(self._keywords) + len(keywords)
+        self._meter.charge(count // costs.COPY_ITEMS + names // costs.TABLE_ITEMS + 1)
         return self._function(*self._args, *args, **{**self._keywords, **keywords})
 
 
