@@ -48,7 +48,7 @@ class Folder:
         """
         if create:
             with translated(path):
-                path.mkdir(parents=True, exist_ok=True)
+                _make(path)
         elif not (path / MARKER_FILE).exists() and not (path / DATA_FILE).exists():
             raise StoreMissing(f"there is no store in {path}; check the path")
         lock_fd = _lock(path)
@@ -82,6 +82,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        reason = error.strerror or str(error)
+        raise StoreNotWritable(f"no folder can be made at {path}: {reason}; choose another path") from error
 
 
 def _lock(path: Path) -> int:

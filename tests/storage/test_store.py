@@ -229,6 +229,13 @@ Store.open(sys.argv[1])
         check(store)
 
 
+def test_path_where_no_folder_can_be_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "store", Path("/proc/nothing")):
+        with pytest.raises(StoreNotWritable, match=f"at {path}: .*; choose another path"):
+            Store.open(path)
+
+
 def test_a_flipped_bit_in_a_document_is_noticed_when_it_is_read(path: Path) -> None:
     with Store.open(path) as store:
         insert(store, "posts", {"text": "find me here"})
