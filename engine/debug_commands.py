@@ -94,7 +94,12 @@ def debug(
     window = _Window(first, last, count, imports)
     with _playing(data, commit, app) as play:
         if trace or as_json:
-            _print_trace(play, window.record(play), as_json, profile)
+            recording = window.record(play)
+            if first is not None and 0 < recording.trace.total < first:
+                raise click.ClickException(
+                    f"--from {first} is behind the last stop, {recording.trace.total:,}"
+                )
+            _print_trace(play, recording, as_json, profile)
         elif profile:
             recording = play.record(Request(first=1, last=_COUNT_ONLY, imports=imports))
             _print_profile(play, recording)
@@ -109,7 +114,7 @@ def _playing(data: Path, commit: str, app: Path | None) -> Iterator[Player]:
         with ExitStack() as opened:
             name = commit
             if Path(commit).is_file():
-                capsule = Capsule.unpack(Path(commit).read_bytes())
+                capsule = Capsule.read_file(Path(commit))
                 data, name = opened.enter_context(capsule.opened()), str(capsule.ts)
             source = opened.enter_context(Source.open(data))
             code = None if app is None else other_code(app, source)

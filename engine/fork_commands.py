@@ -108,8 +108,9 @@ def _commit_at(history: History, at: str) -> Timestamp:
         raise click.BadParameter(str(error), param_hint="--at") from None
     found = store.commit_before(moment + 1)
     if found is None or found < store.horizon:
+        first = store.horizon or store.commit_after(0) or 0
         raise NoSuchCommit(
-            f"the state at {at} is not kept: history begins at {store.horizon or store.commit_after(0)}"
+            f"the state at {at} is not kept: history begins at {first} ({write_moment(first)[:19]})"
         )
     return found
 

@@ -29,7 +29,7 @@ from engine.deployment import WORKER_ENTRY
 from engine.history import History
 from engine.log_commands import Paper, moment_option
 from engine.push import PushFailed, load_active
-from engine.replay.capsule import Capsule, InvalidCapsule
+from engine.replay.capsule import Capsule
 from engine.replay.divergence import Replayed
 from engine.replay.encapsulate import encapsulate, replay_capsule
 from engine.replay.recorded import RecordedCall, read_recorded
@@ -149,7 +149,8 @@ def replay(
     Ends with status 1 if anything diverged. docs/replay.md explains what a divergence means.
     """
     if is_all == bool(commits):
-        raise click.ClickException("name some commits (`tidewell log` lists them), or give --all")
+        both = ", not both" if is_all else ""
+        raise click.ClickException(f"name some commits (`tidewell log` lists them), or give --all{both}")
     if not is_all and (since is not None or until is not None):
         raise click.ClickException("--since and --until go with --all")
     try:
@@ -204,12 +205,7 @@ def _replay_some(data: Path, names: tuple[str, ...], as_json: bool) -> bool:
 
 
 def _replay_capsule(path: Path) -> Replayed:
-    try:
-        capsule = Capsule.unpack(path.read_bytes())
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None
-    except InvalidCapsule as error:
-        raise click.ClickException(f"{path}: {error}") from None
+    capsule = Capsule.read_file(path)
     return run_to_end(lambda: replay_capsule(capsule, one_worker))
 
 

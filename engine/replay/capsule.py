@@ -138,6 +138,16 @@ class Capsule:
         except (zlib.error, msgspec.DecodeError, TidewellError, StoreError, ValueError) as error:
             raise InvalidCapsule(f"the capsule cannot be read: {error}") from None
 
+    @classmethod
+    def read_file(cls, path: Path) -> Capsule:
+        """Return the capsule in a file. Raises `InvalidCapsule`, which names the file."""
+        try:
+            return cls.unpack(path.read_bytes())
+        except OSError as error:
+            raise InvalidCapsule(f"{path}: {error.strerror}") from None
+        except InvalidCapsule as error:
+            raise InvalidCapsule(f"{path}: {error}") from None
+
     @property
     def begin_ts(self) -> Timestamp:
         return self.record.begin_ts

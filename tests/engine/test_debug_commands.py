@@ -170,6 +170,7 @@ def test_a_hostile_function_neither_steers_the_terminal_nor_fills_it(here: Told)
         ("latest", "there is no terminal here"),
         ("latest --trace --last 2 --from 3", "--last N is the end of the run"),
         ("latest --trace --from 3 --to 2", "--from 3 is behind --to 2"),
+        ("latest --trace --from 999", "--from 999 is behind the last stop, "),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(here: Told, line: str, problem: str) -> None:

@@ -221,7 +221,7 @@ def test_tables_keep_their_numbers_without_the_call_that_made_them(told: Told) -
         ("--at latest --without latest x", "give one of"),
         ("--at latest", "needs the folder DIR"),
         ("--at yesterday x", "how long ago"),
-        ("--at 1990-01-01 x", "is not kept: history begins at"),
+        ("--at 1990-01-01 x", "is not kept: history begins at 1"),
         ("--at latest {folder}", "exists already; choose another folder"),
         ("--without {pushed}", "is no mutation; `tidewell log` lists"),
         ("--without 5", "there is no commit 5"),

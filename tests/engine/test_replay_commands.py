@@ -178,7 +178,7 @@ def test_backup_is_replayed_like_the_original(data: Path, tmp_path: Path) -> Non
     ("arguments", "problem"),
     [
         ((), "name some commits"),
-        (("--all", "latest"), "name some commits"),
+        (("--all", "latest"), "or give --all, not both"),
         (("latest", "--since", "1h"), "--since and --until go with --all"),
         (("12",), "there is no commit 12"),
     ],
@@ -285,9 +285,10 @@ def test_redacting_says_how_much_was_replaced(data: Path, tmp_path: Path) -> Non
 
 def test_file_that_is_no_capsule_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("dear all")
-    result = tidewell("replay", tmp_path / "letter")
-    assert result.exit_code == 1
-    assert "this is no capsule" in result.stderr
+    for command in (["replay"], ["debug", "--trace"]):
+        result = tidewell(*command, tmp_path / "letter")
+        assert result.exit_code == 1
+        assert f"{tmp_path / 'letter'}: this is no capsule" in result.stderr
 
 
 # ---- beside a server ---------------------------------------------------------------------
