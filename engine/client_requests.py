@@ -50,7 +50,7 @@ class ClientRequests:
     _seen: IdRanges = attrs.field(factory=IdRanges, init=False)
     _mutations: deque[_Request] = attrs.field(factory=deque, init=False)
     _running: _Request | None = attrs.field(default=None, init=False)
-    _running_floor: int = attrs.field(default=0, init=False)  # the running mutation commits after this, if so
+    _running_floor: int = attrs.field(default=0, init=False)  # it commits after this, if at all
     _actions: dict[int, str] = attrs.field(factory=dict, init=False)
     # A reconnecting client first repeats what it has no answer to; see `_owes_answer`.
     _may_repeat: bool = attrs.field(default=False, init=False)

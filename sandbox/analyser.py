@@ -70,7 +70,7 @@ def analyse(app: App, runtime: GuestRuntime, sdk: Members, use: Callable[[Module
                 owners.setdefault(id(value), name)
         try:
             annotations = runtime.annotations(compiled, _for_annotations(namespace))
-            _resolve_classes(compiled, namespace, annotations)
+            _resolve_classes(namespace, annotations)
         except Terminated as error:
             errors.append(_located(error, compiled, app, runtime))
             break
@@ -245,9 +245,7 @@ def _is_written_in(compiled: CompiledModule, declared: Declared) -> bool:
 # ---- classes as validators ---------------------------------------------------------
 
 
-def _resolve_classes(
-    compiled: CompiledModule, namespace: dict[str, Any], annotations: _TableOfAnnotations
-) -> None:
+def _resolve_classes(namespace: dict[str, Any], annotations: _TableOfAnnotations) -> None:
     """Give every class with annotated fields the validator that it stands for, in order of the file."""
     for name, rows in annotations.items():
         cls: Any = namespace.get(name)
