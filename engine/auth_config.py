@@ -74,7 +74,11 @@ def expand(text: bytes, environment: Mapping[str, str], read_file: Callable[[str
 
         def variable(match: re.Match[str]) -> str:
             if match[1] not in environment:
-                raise _wrong(place, f"the environment variable {match[1]!r} is not set")
+                raise _wrong(
+                    place,
+                    f"the environment variable {match[1]!r} is not set; set it with "
+                    f"`tidewell env set {match[1]} VALUE`, and push again",
+                )
             return environment[match[1]]
 
         value = _VARIABLE.sub(variable, value)

@@ -173,6 +173,7 @@ class Context(HostObject):
             "log",
             "meta",
             "now",
+            "parallel",
             "random",
             "run_action",
             "run_mutation",
@@ -229,6 +230,10 @@ class Context(HostObject):
     @property
     def fetch(self) -> NoReturn:
         raise NotAllowed("this version of Tidewell does not have ctx.fetch")
+
+    @property
+    def parallel(self) -> NoReturn:
+        raise NotAllowed("this version of Tidewell does not have ctx.parallel; make the calls one by one")
 
     def now(self) -> int:
         """Milliseconds since the epoch; the same throughout a query or a mutation."""

@@ -112,7 +112,10 @@ def test_variables_are_put_in_anywhere_in_a_text_and_never_change_the_structure(
 
 
 def test_variable_that_is_not_set_is_named_with_its_field() -> None:
-    with pytest.raises(InvalidAuthConfig, match=r"providers\[0\]\.issuer: .*'HOST' is not set"):
+    with pytest.raises(
+        InvalidAuthConfig,
+        match=r"\[0\]\.issuer: .*'HOST' is not set; set it with `tidewell env set HOST",
+    ):
         expand(config(custom(RSA, issuer="${HOST}")), {}, no_file)
 
 

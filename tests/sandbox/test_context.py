@@ -29,6 +29,8 @@ APP = {
                 ctx.db.insert("t", {})
             elif what == "request":
                 ctx.meta.request()
+            elif what == "parallel":
+                ctx.parallel()
             elif what == "scheduler":
                 ctx.scheduler.run_after(0, "m:write")
             elif what == "direct":
@@ -208,6 +210,7 @@ def first_line(outcome: Outcome) -> str:
         ("insert", "NotAllowedInQuery", "a query cannot use ctx.db.insert()"),
         ("request", "NotAllowedInQuery", "a query cannot look at the request"),
         ("scheduler", "NotAllowedInQuery", "does not have the scheduler"),
+        ("parallel", "NotAllowedInQuery", "does not have ctx.parallel"),
         ("direct", "InvalidFunctionCall", "cannot be called directly; use ctx.run_mutation(...)"),
         ("reference", "InvalidFunctionCall", "a function is named by its path"),
         ("declared", "InvalidFunctionCall", "name the function by its path or a reference"),
