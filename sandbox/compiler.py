@@ -42,6 +42,7 @@ from sandbox.faults import CompileError
 from sandbox.field_uses import mark_field_uses
 from sandbox.restricted import located
 from sandbox.transformer import Transformer
+from sandbox.weights import mark_steps
 
 __all__ = ["CACHE_TAG", "CompileError", "CompiledModule", "Import", "compile_module", "dump", "load"]
 
@@ -121,6 +122,7 @@ def _compile(source: str, filename: str, module: str, user_modules: frozenset[st
     _check_finally(tree, filename)
     bindings = _bindings(tree)
     mark_field_uses(tree, bindings)
+    mark_steps(tree)
     transformer = Transformer(frozenset(bindings))
     functions = tuple((node.name, node.lineno) for node in tree.body if isinstance(node, ast.FunctionDef))
     imports = _imports(tree)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.inference import NO_INTEGERS, Integers, is_integer, is_small
 from sandbox.inline import Inliner, Mode, is_number, is_pure, never_tuple
 from sandbox.restricted import PolicyTransformer, call, located
+from sandbox.weights import steps_of
 
 BINARY_GUARDS = {
     ast.Add: "_add_",
@@ -42,6 +43,8 @@ _IDENTITIES = (None, True, False, Ellipsis)
 _EDGE_SIZE = 64  # characters: comparing so many with the beginning of a text takes no time
 _SOUGHT_SIZE = 8  # nor does looking for so many in a short text
 _FEW_EDGES = 8
+_FEW_ITEMS = 64  # compared one by one, nor this
+_FIELDS = 8  # of an f-string: each may be as long as a text may be
 
 
 def names_functions(node: ast.Attribute) -> bool:
@@ -57,10 +60,12 @@ def names_functions(node: ast.Attribute) -> bool:
 
 
 def is_constant(node: ast.expr) -> bool:
-    """Whether `node` is a number, a text or the like, a sign included."""
+    """Whether `node` is a number, a short text or the like, a sign included: compared in no time."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node = node.operand
-    return isinstance(node, ast.Constant)
+    if not isinstance(node, ast.Constant):
+        return False
+    return not isinstance(node.value, (str, bytes)) or len(node.value) <= costs.COPY_BYTES
 
 
 def is_short(node: ast.expr, size: int) -> bool:
@@ -102,8 +107,29 @@ class ExpressionTransformer(PolicyTransformer):
             self.error(node, f"an integer of more than {policy.INTEGER_BITS_MAX} bits; use a smaller number")
         return node
 
+    def visit_List(self, node: ast.List) -> ast.AST:
+        return self.display(node)
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
+        return self.display(node)
+
+    def display(self, node: ast.List | ast.Tuple) -> ast.expr:
+        """Each star adds as many items as a container may have: together they are looked at."""
+        stars = self.share(node.elts)
+        visited: ast.expr = self.node_contents_visit(node)
+        if stars > 1 and isinstance(node.ctx, ast.Load):
+            return call("_sum_", visited, at=node)
+        return visited
+
+    def share(self, nodes: list[ast.expr]) -> int:
+        """Tell each star among `nodes` how many there are."""
+        stars = [item for item in nodes if isinstance(item, ast.Starred)]
+        for item in stars:
+            item.stars_ = len(stars)  # type: ignore[attr-defined]  # a note for `visit_Starred`
+        return len(stars)
+
     def visit_Set(self, node: ast.Set) -> ast.AST:
-        items = self.node_contents_visit(located(ast.List(elts=node.elts, ctx=ast.Load()), node))
+        items = self.display(located(ast.List(elts=node.elts, ctx=ast.Load()), node))
         return call("_set_", items, at=node)
 
     def visit_Dict(self, node: ast.Dict) -> ast.AST:
@@ -118,7 +144,11 @@ class ExpressionTransformer(PolicyTransformer):
     def visit_Starred(self, node: ast.Starred) -> ast.AST:
         node = self.node_contents_visit(node)
         if isinstance(node.ctx, ast.Load):
-            node.value = call("_star_", node.value, at=node)
+            stars = getattr(node, "stars_", 1)
+            if stars > 1:
+                node.value = call("_portion_", node.value, ast.Constant(stars), at=node)
+            else:
+                node.value = call("_star_", node.value, at=node)
         return node
 
     def key(self, node: ast.expr) -> ast.expr:
@@ -142,10 +172,21 @@ class ExpressionTransformer(PolicyTransformer):
     # ---- text --------------------------------------------------------------------
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        joined = self.joined(node)
+        return self.text(self.joined(node))
+
+    def text(self, node: ast.JoinedStr) -> ast.expr:
+        """Return what looks at the size of a text that is put together: in parts, if it has many fields."""
+        values = node.values
+        while len(values) > _FIELDS:
+            values = [self.part(values[i : i + _FIELDS], node) for i in range(0, len(values), _FIELDS)]
+        joined = located(ast.JoinedStr(values=values), node)
         if self.mode is Mode.CALL:
             return call("_text_", joined, at=node)
         return Inliner(self.mode, node).text(joined)
+
+    def part(self, values: list[ast.expr], at: ast.AST) -> ast.expr:
+        text = self.text(located(ast.JoinedStr(values=values), at))
+        return located(ast.FormattedValue(value=text, conversion=-1, format_spec=None), at)
 
     def joined(self, node: ast.JoinedStr) -> ast.JoinedStr:
         values: list[ast.expr] = []
@@ -163,7 +204,8 @@ class ExpressionTransformer(PolicyTransformer):
         if node.format_spec is not None or node.conversion != -1:
             args.append(ast.Constant(node.conversion))
         if isinstance(node.format_spec, ast.JoinedStr):
-            args.append(self.joined(node.format_spec))
+            spec = self.joined(node.format_spec)
+            args.append(spec if len(spec.values) <= _FIELDS else self.text(spec))
         text: ast.expr
         if len(args) == 1 and (self.mode is not Mode.CALL or is_pure(args[0])):
             text = Inliner(self.mode, node).field(args[0])
@@ -225,6 +267,7 @@ class ExpressionTransformer(PolicyTransformer):
     # ---- calls -------------------------------------------------------------------
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.share(node.args)
         for keyword in node.keywords:
             self.check_name(keyword.value, keyword.arg)
         func = node.func
@@ -372,7 +415,11 @@ class ExpressionTransformer(PolicyTransformer):
         if membership[0]:
             name = "_in_" if isinstance(node.ops[0], ast.In) else "_not_in_"
             holder = node.comparators[0]
-            if isinstance(holder, (ast.Tuple, ast.List)) and all(is_constant(item) for item in holder.elts):
+            if (
+                isinstance(holder, (ast.Tuple, ast.List))
+                and len(holder.elts) <= _FEW_ITEMS
+                and all(is_constant(item) for item in holder.elts)
+            ):
                 return node
             if self.mode is not Mode.CALL or is_pure(holder):
                 inlined = Inliner(self.mode, node).contains(node, name)
@@ -428,6 +475,9 @@ class ExpressionTransformer(PolicyTransformer):
         outer = self.mode
         if isinstance(node, ast.comprehension):
             node.target, node.ifs = self.visit(node.target), [self.visit(test) for test in node.ifs]
+            if steps := steps_of(node):
+                charged = call("_charge_", ast.Constant(steps), at=node.iter)  # returns None
+                node.ifs.insert(0, located(ast.UnaryOp(op=ast.Not(), operand=charged), node.iter))
             self.mode = Mode.CALL
             node.iter = self.visit(node.iter)
             self.mode = outer

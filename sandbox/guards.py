@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from sandbox import costs
+from sandbox import costs, policy
 from sandbox.classes import FrozenGuestType, GuestType, arguments_of, set_arguments
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
@@ -21,6 +21,7 @@ from sandbox.structure import CONTAINERS, NUMBERS, SliceTarget, Structure
 from sandbox.text import scrub
 
 _ORDERED: Final = frozenset({list, tuple})
+_PORTIONS: Final = 4  # of the largest container may exist at once, before the size of a sum is known
 
 
 def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[..., Any]]:
@@ -68,6 +69,13 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         if type(kind) is FrozenGuestType:
             raise AttributeError(f"a {kind.__name__} is frozen; make another with dataclasses.replace")
         raise AttributeError(f"attributes of a {_name(type(value))} cannot be written")
+
+    def portion(source: Any, stars: int) -> Any:
+        """Return the items of one of `stars` sources that are put together, before their sum is known."""
+        items = structure.listed(source)
+        if len(items) > policy.ITEMS_MAX * _PORTIONS // stars:
+            raise ValueError(f"together more than {policy.ITEMS_MAX} items")
+        return items
 
     def mapping(value: Any) -> Any:
         if type(value) is dict:
@@ -147,10 +155,15 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
             raise error
         clean(error)
 
-    def subject(value: Any) -> Any:
-        """What `match` looks at is walked first: patterns compare and copy without guards."""
+    def subject(value: Any, rests: int = 0) -> Any:
+        """What `match` looks at is walked first: patterns compare and copy without guards.
+
+        Each of the `rests` (`*rest`, `**rest`) may copy all of it, whether its pattern matches or not.
+        """
         if type(value) in CONTAINERS:
+            before = meter.used
             structure.measure(value)
+            charge(rests * (meter.used - before) * costs.WALK_ITEMS // costs.COPY_ITEMS)
         elif type(value) in VIEWS:
             raise TypeError("a view of a dict cannot be matched; make a list of it")
         return value
@@ -160,6 +173,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         "_budget_": meter.units,  # type: ignore[dict-item]  # iterated, not called
         "_next_": next,
         "_enter_": meter.enter,
+        "_charge_": charge,
         "_calls_": frames,  # type: ignore[dict-item]  # appended to when a call is left
         "_level_": frames.__len__,
         "_caught_": caught,
@@ -172,6 +186,7 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         "_key_": lookup,
         "_stored_": structure.key,
         "_star_": structure.listed,
+        "_portion_": portion,
         "_mapping_": mapping,
         "_keywords_": keywords,
         "_unpacked_": unpacked,

@@ -327,6 +327,9 @@ CONSTRUCTS: Final = MappingProxyType(
         "costed attribute in a pattern": Refusal(
             "the interpreter loads it without a guard", "match the object, then call the method"
         ),
+        "star inside a class pattern": Refusal(
+            "it copies an attribute without a guard", "capture the attribute, and match it on its own"
+        ),
         "star inside a nested target": Refusal("the items are pulled without a guard", "unpack in two steps"),
         "slice inside a tuple": Refusal("there are no arrays of several dimensions", "slice twice"),
         "augmented assignment to a slice": Refusal(

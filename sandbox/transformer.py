@@ -28,6 +28,7 @@ from sandbox.field_uses import MARK
 from sandbox.inference import NO_INTEGERS, integer_names, rebound_names
 from sandbox.inline import Inliner, Mode, is_pure
 from sandbox.restricted import call, located
+from sandbox.weights import steps_of
 
 _INPLACE_GUARDS = {**BINARY_GUARDS, ast.Add: "_iadd_", ast.Mult: "_imul_"}
 _INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_", ast.BitXor: "_ixor_"}
@@ -139,6 +140,7 @@ class Transformer(ExpressionTransformer):
     try_depth = 0  # in the function being visited
     rebound: frozenset[str] = frozenset()  # by scopes inside the outermost function
     class_fields: list[str] | None = None  # annotated names of the class body being visited
+    in_attribute_pattern = False  # of an instance, whose size `_subject_` has not seen
     in_class_pattern = False  # where `match` compares attributes, which `_subject_` has not walked
 
     def visit(self, node: ast.AST) -> Any:
@@ -165,7 +167,7 @@ class Transformer(ExpressionTransformer):
         node.type_comment = None
         generator, leaf = yields(node.body), is_leaf(list(node.body))
         ways_out = 0
-        if not generator and not leaf:
+        if not generator and not leaf and not steps_of(node):
             node.body, ways_out = with_ways_out(node.body)
         outer = self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body
         outer_tries, self.try_depth = self.try_depth, 0
@@ -195,6 +197,7 @@ class Transformer(ExpressionTransformer):
         head: list[ast.stmt] = []
         if ast.get_docstring(node, clean=False) is not None:
             head, body = body[:1], body[1:]
+        body = [*self.charging(node, node), *body]
         if not counted:
             return [*head, stepping(ast.Name("_budget_", ast.Load()), node), *body]
         early, body = body[:ways_out], body[ways_out:]
@@ -205,6 +208,11 @@ class Transformer(ExpressionTransformer):
         body = body or [located(ast.Pass(), node)]
         tried = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
         return [*head, *early, stepping(call("_enter_", at=node), node), tried]
+
+    def charging(self, node: ast.AST, at: ast.AST) -> list[ast.stmt]:
+        """Return what charges for the body of `node`, if that is a heavy one."""
+        steps = steps_of(node)
+        return [located(ast.Expr(call("_charge_", ast.Constant(steps), at=at)), at)] if steps else []
 
     def visit_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
         result: list[ast.stmt] = []
@@ -237,6 +245,9 @@ class Transformer(ExpressionTransformer):
         body = self.visit(node.body)
         self.integers, self.try_depth = outer_integers, outer_tries
         self.class_fields, self.super_scope, self.mode, self.in_class_body = outer
+        if steps := steps_of(node):
+            charged = call("_charge_", ast.Constant(steps), at=node)  # returns None
+            body = located(ast.BoolOp(op=ast.Or(), values=[charged, body]), node)
         if leaf or generator:
             entered = call("_next_", ast.Name("_budget_", ast.Load()), at=node)
         else:
@@ -411,7 +422,8 @@ class Transformer(ExpressionTransformer):
 
     def visit_For(self, node: ast.For) -> ast.AST:
         node.type_comment = None
-        visited: ast.AST = self.guard_iter(node)
+        visited: ast.For = self.guard_iter(node)
+        visited.body = [*self.charging(node, visited.body[0]), *visited.body]
         return visited
 
     def visit_While(self, node: ast.While) -> ast.AST:
@@ -426,7 +438,7 @@ class Transformer(ExpressionTransformer):
         loop = ast.For(
             target=ast.Name("_unit_", ast.Store()),
             iter=ast.Name("_budget_", ast.Load()),
-            body=[leave, *body],
+            body=[*self.charging(node, node.test), leave, *body],
             orelse=[],
         )
         return located(loop, node)
@@ -478,8 +490,15 @@ class Transformer(ExpressionTransformer):
     # ---- match -------------------------------------------------------------------
 
     def visit_Match(self, node: ast.Match) -> ast.AST:
+        patterns = [part for case in node.cases for part in ast.walk(case.pattern)]
+        rests = sum(
+            bool(part.name if isinstance(part, ast.MatchStar) else part.rest)
+            for part in patterns
+            if isinstance(part, (ast.MatchStar, ast.MatchMapping))
+        )
         node = self.node_contents_visit(node)
-        node.subject = call("_subject_", node.subject, at=node.subject)
+        counted = [ast.Constant(rests)] if rests else []
+        node.subject = call("_subject_", node.subject, *counted, at=node.subject)
         return node
 
     def visit_match_case(self, node: ast.match_case) -> ast.AST:
@@ -516,6 +535,8 @@ class Transformer(ExpressionTransformer):
         return self.node_contents_visit(node)
 
     def visit_MatchStar(self, node: ast.MatchStar) -> ast.AST:
+        if node.name and self.in_attribute_pattern:
+            self.refuse(node, "star inside a class pattern", "a star inside a class pattern")
         self.check_name(node, node.name)
         return node
 
@@ -524,6 +545,8 @@ class Transformer(ExpressionTransformer):
         return self.node_contents_visit(node)
 
     def visit_MatchMapping(self, node: ast.MatchMapping) -> ast.AST:
+        if node.rest and self.in_attribute_pattern:
+            self.refuse(node, "star inside a class pattern", "a star inside a class pattern")
         self.check_name(node, node.rest)
         for key in node.keys:
             if any(isinstance(part, ast.Attribute) for part in ast.walk(key)):
@@ -537,17 +560,25 @@ class Transformer(ExpressionTransformer):
             self.pattern_attribute(node, name)
         self.pattern_value(node.cls)
         named = node.cls.id if isinstance(node.cls, ast.Name) else ""
+        outer = self.in_class_pattern, self.in_attribute_pattern
+        self.in_class_pattern = True
         if named in policy.BUILTIN_TYPES and named not in self.bound_names:
             node.cls = located(ast.Name(f"_{named}_type_", ast.Load()), node.cls)
-        outer, self.in_class_pattern = self.in_class_pattern, True
+            self.in_attribute_pattern |= bool(node.kwd_patterns)  # else the pattern is for the value itself
+        else:
+            self.in_attribute_pattern = True
         node.patterns = [self.visit(pattern) for pattern in node.patterns]
         node.kwd_patterns = [self.visit(pattern) for pattern in node.kwd_patterns]
-        self.in_class_pattern = outer
+        self.in_class_pattern, self.in_attribute_pattern = outer
         return node
 
     # ---- modules -----------------------------------------------------------------
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        node.body = self.visit_body(node.body)
+        body = self.visit_body(node.body)
+        place = 1 if ast.get_docstring(node, clean=False) is not None else 0
+        if body:
+            body[place:place] = self.charging(node, node.body[0])
+        node.body = body
         node.type_ignores = []
         return node

@@ -46,6 +46,7 @@ def policy_page() -> str:
     from sandbox import costs, policy
     from sandbox.facades import re_
     from sandbox.guest import GuestRuntime
+    from sandbox.keys import COLLISIONS_MAX, COMPARED, TUPLES_MAX
     from sandbox.meter import COST_VERSION, DEPTH_DEFAULT, FUEL_DEFAULT
 
     def refusals(table: dict[str, policy.Refusal]) -> list[str]:
@@ -112,6 +113,8 @@ def policy_page() -> str:
         f"| integers | {policy.INTEGER_BITS_MAX} bits |",
         f"| text, bytes | {policy.TEXT_LENGTH_MAX} |",
         f"| items of a container made at once | {policy.ITEMS_MAX} |",
+        f"| ends of a range | {costs.RANGE_BITS} bits |",
+        f"| keys of one hash | {TUPLES_MAX} tuples, {COLLISIONS_MAX} others |",
         f"| nesting of values that are compared, hashed, shown or encoded | {policy.DEPTH_MAX} |",
         f"| iterators over iterators | {policy.LAZY_DEPTH_MAX} |",
         f"| nested calls | {DEPTH_DEFAULT} |",
@@ -138,8 +141,19 @@ def policy_page() -> str:
         f"| JSON | {costs.JSON_NODE} steps for a value written, one for 4 characters read |",
         f"| hashing | {costs.HASH_BYTES} bytes |",
         f"| copying containers | {costs.COPY_ITEMS} items |",
+        f"| comparing and hashing lists and tuples of texts and numbers | {costs.WALK_ITEMS} items |",
+        "| comparing and hashing anything else, and searching it | 1 item |",
+        f"| joining and comparing dicts and sets | {costs.TABLE_ITEMS} keys |",
+        f"| keys of one hash that a tuple meets | {COMPARED} keys |",
+        f"| a key taken from a dict or a set | {costs.REMOVED_ITEMS} keys that are in it |",
+        f"| adding and comparing long integers | {costs.INTEGER_BITS} bits |",
+        f"| statements and expressions in a body, all of them if they are more than {costs.FREE_NODES} | {costs.NODES} |",
+        f"| a `*rest` or `**rest` in a `match`, for the whole subject | {costs.COPY_ITEMS} items |",
         "| sorting | n log2(n) / 2 steps |",
         f"| a class statement | {costs.CLASS} steps |",
+        "",
+        "A body is that of a function, a lambda, a loop, a clause of a comprehension or the module, without the bodies",
+        "inside it; of branches the largest counts. It is charged each time it runs.",
     ]
     return "\n".join(lines) + "\n"
 
