@@ -37,10 +37,6 @@ class ServerSilent(Exception):
     pass
 
 
-def is_silent(error: BaseException) -> bool:
-    return isinstance(error, ServerSilent)
-
-
 @attrs.define(eq=False)
 class SimulatedClient:
     name: str
@@ -55,7 +51,6 @@ class SimulatedClient:
     line: Line | None = None
     sockets: int = 0
     is_connected: bool = False
-    is_idle_for_good: bool = False
     _requests: int = 0
     _fruitless: int = 0  # sockets since the last one that brought a transition
     _next_query: int = 0

@@ -229,10 +229,6 @@ class GuestRuntime:
         return self.meter.used
 
     @property
-    def steps_left(self) -> int:
-        return self.meter.left
-
-    @property
     def ended(self) -> Terminated | None:
         """What ended the call, if a budget did."""
         return self.meter.dead
