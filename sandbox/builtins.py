@@ -26,6 +26,7 @@ from sandbox.text_methods import codec
 
 _MISSING: Final = object()
 ROUND_MAX: Final = 400
+_MISSED: Final = 3  # steps for an attribute that is not there: an error is made and caught
 
 
 def attribute_name(name: Any) -> str:
@@ -80,6 +81,7 @@ class Builtins(HostObject):
         try:
             return self._methods.load(value, name)
         except AttributeError as error:
+            self._charge(_MISSED)
             if default is _MISSING:
                 raise AttributeError(str(error)) from None
             return default

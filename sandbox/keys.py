@@ -16,6 +16,10 @@ most one item is no such text, that item being tame and no tuple. Two items that
 guest knows the hash of are enough: one is varied, the other solved for. The empty
 text hashes to 0, True to 1, and a tuple inside by the same known rule.
 
+What this does not see: integers of different hashes that fill the places in which the
+interpreter looks one after another. Looking for a key that is not there may then pass
+half of a large dict; the limits of the processor end a call that does little else.
+
 What was seen is remembered for `SEEN_MAX` such keys at a time, so a guest may store
 a few more by storing that many others in between.
 """
@@ -73,6 +77,8 @@ class Keys:
     def _known(self, items: tuple[Any, ...]) -> int:
         """Return how many of `items` a guest knows the hash of, or 2 as soon as it is clear that they are
         too many."""
+        if all(items) and _TEXT.issuperset(set(map(type, items))):
+            return 0
         found = 0
         for item in items:
             kind = type(item)

@@ -66,6 +66,7 @@ def build(runtime: GuestRuntime) -> Facade:
         times = integer(repeat, "repeat", low=0, high=_WIDTH_MAX)
         if len(iterables) * times > _WIDTH_MAX:
             raise too_many("factors")
+        meter.charge(len(iterables))
         pools = [structure.listed(iterable) for iterable in iterables]
         return wrapped(itertools.product(*pools, repeat=times))
 
