@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,43 @@ def test_rows_of_commits_that_were_taken_back_are_written_again(writer: Writer) 
     assert tuple(writer.claims.rows(ANN, START)), "and the store refuses the commit"
     writer.claims.forget_stamps()
     assert writer.commit(ANN, START + 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_record_after_the_horizon_has_its_row(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits wait in line with the removals, are taken back, and the server starts again."""
+    monkeypatch.setattr("engine.kept_claims.SWEEP_ROWS_MAX", 2)
+    dice = random.Random(seed)
+    people = [pack({"issuer": "https://issuer.example", "subject": str(number)}) for number in range(5)]
+    ts, horizon = START, START
+    waiting: list[tuple[Commit, bytes | None]] = []
+    records: list[tuple[int, bytes]] = []
+    with Store.open(tmp_path / "store", sync=False) as store:
+        claims = KeptClaims(store)
+        for _ in range(150):
+            ts += dice.choice([1, 1, 1, HOUR_NS // 3, HOUR_NS, 3 * HOUR_NS])
+            what = dice.choice(["call", "call", "call", "sweep", "durable", "refused", "restart"])
+            if what == "call":
+                caller = dice.choice(people)
+                waiting.append((Commit(ts, private=tuple(claims.rows(caller, ts))), caller))
+            elif what == "sweep":
+                horizon = max(horizon, min(store.head_ts, ts - dice.choice([0, 1, 2, 6]) * HOUR_NS))
+                waiting.append((Commit(ts, private=tuple(claims.unneeded_rows(horizon))), None))
+            elif what == "refused":
+                waiting.clear()
+                claims.forget_stamps()
+            else:
+                store.commit([commit for commit, _ in waiting])
+                records += [(commit.ts, caller) for commit, caller in waiting if caller is not None]
+                waiting.clear()
+                if what == "restart":
+                    claims = KeptClaims(store)
+            known = KnownClaims(store)
+            for at, caller in records:
+                if at > horizon:
+                    assert known.packed(claims_name(caller)) == caller, (seed, at)
 
 
 def test_claims_that_are_lost_are_told_in_one_line(writer: Writer) -> None:
