@@ -7,7 +7,7 @@ with the version (function-semantics 7.3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Required, get_origin
 
 from sandbox.analysis import INDEX_USES_MAX, Analysis, FunctionSpec, HttpRoute
 from sandbox.classes import TypedDictBase, fields_of, install, is_guest_class
@@ -246,24 +246,37 @@ def _is_written_in(compiled: CompiledModule, declared: Declared) -> bool:
 
 
 def _resolve_classes(namespace: dict[str, Any], annotations: _TableOfAnnotations) -> None:
-    """Give every class with annotated fields the validator that it stands for, in order of the file."""
+    """Give every class with annotated fields the validator that it stands for, in order of the file.
+
+    Many a class is for the author's own use, and has a field that no validator is for. So the reason why
+    it stands for none is kept in its place, for those who name the class in an annotation.
+    """
     for name, rows in annotations.items():
         cls: Any = namespace.get(name)
         if is_guest_class(cls) and fields_of(cls) and "_annotation_" not in cls.__dict__:
-            install(cls, "_annotation_", _class_validator(cls, rows))
+            try:
+                meaning: Validator | InvalidValidator = _class_validator(cls, rows)
+            except InvalidValidator as error:
+                meaning = InvalidValidator(str(error))
+            install(cls, "_annotation_", meaning)
 
 
 def _class_validator(cls: Any, rows: dict[str, Any]) -> Validator:
     fields: dict[str, Validator] = {}
     for base in reversed(cls.__mro__[1:]):
         inherited = base.__dict__.get("_annotation_") if is_guest_class(base) else None
+        if isinstance(inherited, InvalidValidator):
+            raise InvalidValidator(str(inherited))
         if isinstance(inherited, ObjectValidator):
             fields.update(inherited.fields)
     is_typed_dict = issubclass(cls, TypedDictBase)
     is_total = cls.__dict__.get("_total_", True)
     for name, annotation in rows.items():
+        if ClassVar in (annotation, get_origin(annotation)):
+            continue
         validator = to_validator(annotation, f"{cls.__name__}.{name}")
         may_be_absent = not is_total if is_typed_dict else _has_default(cls, name)
+        may_be_absent = may_be_absent and get_origin(annotation) is not Required
         fields[name] = optional(validator) if may_be_absent else validator
     return ObjectValidator(fields)
 

@@ -2,7 +2,7 @@
 
 Both spellings build one tree (`function-semantics.md` 6.2). This module reads
 annotations that exist as objects. What stands for a validator inside the sandbox
-(a guest's own class, say) carries it in `_annotation_`.
+(a guest's own class, say) carries it in `_annotation_`, or the reason why it stands for none.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ def to_validator(annotation: object, where: str = "") -> Validator:
     meaning = getattr(annotation, "_annotation_", None)
     if isinstance(meaning, Validator):
         return meaning
+    if isinstance(meaning, InvalidValidator):
+        raise InvalidValidator(f"{where}: {meaning}" if where else str(meaning))
     try:
         plain = _PLAIN.get(annotation)
     except TypeError:
@@ -115,12 +117,19 @@ def to_validator(annotation: object, where: str = "") -> Validator:
     built = _generic(annotation, where) or _structured(annotation)
     if built is None:
         place = f"{where}: " if where else ""
-        shown = short_text(annotation) if isinstance(annotation, type) else f"a {type(annotation).__name__}"
+        shown = _shown(annotation)
         raise InvalidValidator(
             f"{place}{shown} is not an annotation that can be checked; use str, int, float, "
             'bool, bytes, None, list[...], dict[str, ...], Literal[...], Id["table"], a TypedDict or v.any()'
         )
     return built
+
+
+def _shown(annotation: object) -> str:
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        return short_text(annotation)
+    name = getattr(typing.get_origin(annotation), "__name__", None)
+    return f"{name}[...]" if name is not None else f"a {type(annotation).__name__}"
 
 
 def _generic(annotation: Any, where: str) -> Validator | None:

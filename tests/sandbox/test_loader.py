@@ -149,6 +149,47 @@ def test_a_class_is_known_to_modules_of_every_name(app: GuestApp) -> None:
     assert app.query("a:find", person={"name": "Ada", "home": {"street": "Quay"}}) == [{"x": 1}]
 
 
+def test_a_class_of_fields_that_no_validator_is_for_is_the_authors_own(app: GuestApp) -> None:
+    source = """\
+        from dataclasses import dataclass
+        from datetime import datetime
+        from typing import Callable, ClassVar, Required, TypedDict
+        from tidewell import query
+
+        @dataclass
+        class Window:
+            start: datetime
+            seen: set[str]
+            then: Callable
+
+        @dataclass
+        class Open(Window):
+            label: str
+
+        @dataclass
+        class Point:
+            ORIGIN: ClassVar[set[int]] = {0}
+            x: int
+
+        class Part(TypedDict, total=False):
+            p: int
+            q: Required[int]
+
+        @query
+        def f(ctx, point: Point, part: Part):
+            return Window(datetime.now(), {"a"}, len).then(Point(3).ORIGIN)
+    """
+    (f,) = described(app, {"m.py": source}).functions
+    part = v.object({"p": v.optional(int), "q": int})
+    assert f.args == to_json(v.object({"point": v.object({"x": int}), "part": part}))
+    assert app.query("m:f", point={"x": 1}, part={"q": 1}) == 1
+
+    uses = textwrap.dedent(source) + "\n@query\ndef g(ctx, window: Open): ...\n"
+    ((_, line, message),) = errors_of(app, {"m.py": uses})
+    assert line == uses.splitlines().index("def g(ctx, window: Open): ...") + 1
+    assert "parameter 'window': Window.start: <class" in message
+
+
 def test_a_validator_may_stand_in_an_annotation(app: GuestApp) -> None:
     source = """\
         from tidewell import query, v
