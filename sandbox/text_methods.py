@@ -141,9 +141,10 @@ class TextMethods:
         self._charge(costs.forward_steps(len(value), len(old)))
         if len(new) > len(old):
             times = value.count(old) if count < 0 else min(count, value.count(old))
-            self._charge(times + times * len(new) // costs.COPY_BYTES)
+            self._charge(times)
             if len(value) + times * (len(new) - len(old)) > policy.TEXT_LENGTH_MAX:
                 raise too_long(type(value))
+            self._charge(times * len(new) // costs.COPY_BYTES)
         return value.replace(old, new, count)
 
     def _edge(self, method: str) -> Method:
