@@ -20,6 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from typing import Final
 
@@ -27,10 +28,14 @@ import attrs
 
 ZONE_ROWS: Final = 16
 GROUP_ZONES: Final = 64
-ZONES_MAX: Final = 65_536  # of a view, some 10 MiB; beyond it all is learnt anew
+ZONES_MAX: Final = 65_536  # of a view, some 6 MiB, which a guest has not; beyond it all is learnt anew
 FOREVER: Final = 2**64 - 1
 
 Times = tuple[int, int]  # the earliest begin, the latest end
+
+
+def _timestamps() -> array[int]:
+    return array("Q")
 
 
 @attrs.define(eq=False)
@@ -39,16 +44,17 @@ class Track:
 
     is_reverse: bool
     ends: list[bytes] = attrs.field(factory=list, init=False)  # the last row of each zone
-    _times: list[Times] = attrs.field(factory=list, init=False)
+    _begins: array[int] = attrs.field(factory=_timestamps, init=False)
+    _untils: array[int] = attrs.field(factory=_timestamps, init=False)
     _groups: list[Times] = attrs.field(factory=list, init=False)  # of whole groups of zones
 
     def add(self, end: bytes, times: Times) -> None:
         """Note the zone behind the last one."""
         self.ends.append(end)
-        self._times.append(times)
-        if len(self._times) % GROUP_ZONES == 0:
-            group = self._times[-GROUP_ZONES:]
-            self._groups.append((min(begin for begin, _ in group), max(until for _, until in group)))
+        self._begins.append(times[0])
+        self._untils.append(times[1])
+        if len(self.ends) % GROUP_ZONES == 0:
+            self._groups.append((min(self._begins[-GROUP_ZONES:]), max(self._untils[-GROUP_ZONES:])))
 
     def zone_at(self, position: bytes) -> int:
         """Return the first zone that does not end before `position`; one too many if there is none."""
@@ -58,19 +64,17 @@ class Track:
 
     def visible_from(self, zone: int, ts: int) -> int:
         """Return the first zone from `zone` on in which a row may be there at `ts`; one too many if none."""
-        while zone < len(self._times):
+        while zone < len(self.ends):
             group, is_inside = divmod(zone, GROUP_ZONES)
-            if not is_inside and group < len(self._groups) and not _may_show(self._groups[group], ts):
-                zone += GROUP_ZONES
-            elif _may_show(self._times[zone], ts):
+            if not is_inside and group < len(self._groups):
+                begin, until = self._groups[group]
+                if not begin <= ts < until:
+                    zone += GROUP_ZONES
+                    continue
+            if self._begins[zone] <= ts < self._untils[zone]:
                 return zone
-            else:
-                zone += 1
+            zone += 1
         return zone
-
-
-def _may_show(times: Times, ts: int) -> bool:
-    return times[0] <= ts < times[1]
 
 
 @attrs.define(eq=False)
