@@ -9,13 +9,12 @@ list of the end cursors of one execution's pages, in call order (P5).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from enum import Enum
 from typing import Final
 
+from sandbox.url_text import from_url_text, to_url_text
 from tidewell.errors import TidewellError
 
 TAG_BYTES: Final = 16
@@ -64,15 +63,15 @@ class CursorCodec:
         assert len(fingerprint) == FINGERPRINT_BYTES
         body = fingerprint + (_END if position is END else _KEY + position)
         tag = self._tag(body)
-        return base64.urlsafe_b64encode(tag + self._masked(tag, body)).decode().rstrip("=")
+        return to_url_text(tag + self._masked(tag, body))
 
     def open(self, text: str, fingerprint: bytes) -> Position:
         """Return the position of a cursor. Raises `InvalidCursor` unless it is one of this very query."""
         if len(text) > CURSOR_LENGTH_MAX:
             raise InvalidCursor("the cursor is too long")
         try:
-            data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError, ValueError):
+            data = from_url_text(text)
+        except ValueError:
             raise InvalidCursor("this is no cursor") from None
         tag, body = data[:TAG_BYTES], self._masked(data[:TAG_BYTES], data[TAG_BYTES:])
         if len(body) <= FINGERPRINT_BYTES or not hmac.compare_digest(tag, self._tag(body)):

@@ -10,13 +10,13 @@ has only the id, which apps hand out freely, cannot guess the URL.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import struct
 import uuid
 from typing import Final
+
+from sandbox.url_text import from_url_text, to_url_text
 
 FILES_TABLE: Final = "_storage"
 UPLOAD_VALID_MS: Final = 3_600_000
@@ -59,13 +59,13 @@ class FileLinks:
 
     def upload_token(self, now_ms: float, nonce: bytes) -> str:
         body = _EXPIRY.pack(int(now_ms) + UPLOAD_VALID_MS) + nonce
-        return base64.urlsafe_b64encode(body + self._tag(body)).decode().rstrip("=")
+        return to_url_text(body + self._tag(body))
 
     def is_upload_token(self, text: str, now_ms: float) -> bool:
         """Whether `text` was made here, and less than an hour ago."""
         try:
-            data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError, ValueError):
+            data = from_url_text(text)
+        except ValueError:
             return False
         body, tag = data[:-_TAG_BYTES], data[-_TAG_BYTES:]
         if len(body) != _EXPIRY.size + NONCE_BYTES or not hmac.compare_digest(tag, self._tag(body)):

@@ -34,11 +34,8 @@ def test_a_cursor_with_one_character_changed_is_refused(position: bytes, data: s
     changed = text[:place] + letter + text[place + 1 :]
     if changed == text:
         return
-    try:
-        found = codec.open(changed, QUERY)
-    except InvalidCursor:
-        return
-    assert found == position  # the last character may carry bits that no byte has
+    with pytest.raises(InvalidCursor):
+        codec.open(changed, QUERY)
 
 
 @given(st.text(max_size=60))

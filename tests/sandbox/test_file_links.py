@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import string
 import uuid
 
 import pytest
@@ -50,6 +51,13 @@ def test_changed_upload_token_is_none(place: int) -> None:
     token = list(OURS.upload_token(NOW_MS, bytes(16)))
     token[place] = "A" if token[place] != "A" else "Q"
     assert not OURS.is_upload_token("".join(token), NOW_MS)
+
+
+def test_upload_token_has_one_text() -> None:
+    # 40 bytes take 53 characters and two bits of another one: four bits could be anything.
+    token = OURS.upload_token(NOW_MS, bytes(16))
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    assert [last for last in alphabet if OURS.is_upload_token(token[:-1] + last, NOW_MS)] == [token[-1]]
 
 
 @pytest.mark.parametrize("token", ["", "A", "é", "A" * 54, "A" * 10_000])
