@@ -32,6 +32,7 @@ FREE_NODES: Final = 200  # of the tree, in one body: an everyday function or loo
 NODES: Final = 16  # of a heavier body per step
 ENTRY: Final = 1  # a function, a lambda, a handler, a test of `while`, an item
 HASH_BYTES: Final = 64  # hashed per step
+SET: Final = 2  # made or filled by an operator or a method, whatever its size
 CLASS: Final = 100  # a class statement, a namedtuple
 JSON_NODE: Final = 2  # value encoded or decoded
 SORT_COMPARISON: Final = 1  # n * log2(n) of them are charged

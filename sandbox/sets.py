@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.host import HostObject
 from sandbox.meter import Meter
 
@@ -44,6 +44,7 @@ class _Base(HostObject):
         self._items = items
 
     def _same(self, items: dict[Any, None]) -> Any:
+        self._maker.charge(costs.SET)
         self._maker.check(items)
         return type(self)(self._maker, items)
 
@@ -205,6 +206,7 @@ class Set(_Base):
             self._join(self._maker.collect(other))
 
     def _join(self, theirs: dict[Any, None]) -> None:
+        self._maker.charge(costs.SET)
         self._maker.rehashing(theirs)
         self._items.update(theirs)
         self._maker.check(self._items)
