@@ -15,6 +15,7 @@ from typing import Any
 from sandbox import costs, policy
 from sandbox.inference import NO_INTEGERS, Integers, is_integer, is_small
 from sandbox.inline import Inliner, Mode, is_number, is_pure, never_tuple
+from sandbox.nesting import held, is_leaf
 from sandbox.restricted import PolicyTransformer, call, located
 from sandbox.weights import steps_of
 
@@ -30,7 +31,7 @@ BINARY_GUARDS = {
     ast.BitAnd: "_and_",
     ast.BitXor: "_xor_",
 }
-PLAIN_OPERATORS = (ast.Div, ast.RShift)
+PLAIN_OPERATORS = (ast.RShift,)
 COMPARE_GUARDS = {
     ast.Eq: "_eq_",
     ast.NotEq: "_ne_",
@@ -372,6 +373,8 @@ class ExpressionTransformer(PolicyTransformer):
         """Return what stands for `node`, whose operands have been visited."""
         if isinstance(node.op, PLAIN_OPERATORS):
             return node
+        if isinstance(node.op, ast.Div):
+            return self.true_division(node)
         if isinstance(node.op, (ast.Add, ast.Sub)) and any(map(self.is_small, (node.left, node.right))):
             return self.noted(node)
         if isinstance(node.op, ast.Mult) and (is_number(node.left, float) or is_number(node.right, float)):
@@ -397,6 +400,13 @@ class ExpressionTransformer(PolicyTransformer):
             if inlined is not None:
                 return inlined
         return call(BINARY_GUARDS[type(node.op)], node.left, node.right, at=node)
+
+    def true_division(self, node: ast.BinOp) -> ast.expr:
+        """`a / b`: only two long integers take time."""
+        if self.is_small(node.left) or self.is_small(node.right):
+            return node
+        inlined = None if self.mode is Mode.CALL else Inliner(self.mode, node).true_divide(node, "_truediv_")
+        return inlined or call("_truediv_", node.left, node.right, at=node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         membership = [isinstance(op, (ast.In, ast.NotIn)) for op in node.ops]
@@ -473,8 +483,11 @@ class ExpressionTransformer(PolicyTransformer):
         if getattr(node, "is_async", 0):
             self.refuse(node.iter, "async")
         outer = self.mode
+        resumed = getattr(node, "resumed_", None)  # whether in a generator expression; and if each time
+        calls = resumed and not is_leaf([node.iter])
         if isinstance(node, ast.comprehension):
-            node.target, node.ifs = self.visit(node.target), [self.visit(test) for test in node.ifs]
+            node.target = self.visit(node.target)
+            node.ifs = [self.condition(test, in_place=resumed is None) for test in node.ifs]
             if steps := steps_of(node):
                 charged = call("_charge_", ast.Constant(steps), at=node.iter)  # returns None
                 node.ifs.insert(0, located(ast.UnaryOp(op=ast.Not(), operand=charged), node.iter))
@@ -483,8 +496,17 @@ class ExpressionTransformer(PolicyTransformer):
             self.mode = outer
         else:
             node = self.node_contents_visit(node)
+        if calls:
+            node.iter = held(node.iter, node.iter)
+        if resumed is not None:
+            node.iter = call("_counted_", node.iter, at=node.iter)
         node.iter = call(guard, node.iter, at=node.iter)
         return node
+
+    def condition(self, test: ast.expr, *, in_place: bool) -> ast.expr:
+        if in_place or is_leaf([test]):
+            return self.visit(test)  # type: ignore[no-any-return]  # an expression for an expression
+        return held(self.visit(test), test)
 
     def comprehended(self, node: Any) -> Any:
         """Visit a comprehension, in which temporaries have other names, or none in the body of a class."""
@@ -506,7 +528,12 @@ class ExpressionTransformer(PolicyTransformer):
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.AST:
         if isinstance(node.elt, ast.Starred):
             self.refuse(node, "unpacking in a comprehension")
-        visited: ast.AST = self.comprehended(node)
+        for clause in node.generators:
+            clause.resumed_ = clause is not node.generators[0]  # type: ignore[attr-defined]  # for `guard_iter`
+        leaf = is_leaf([node.elt])
+        visited: ast.GeneratorExp = self.comprehended(node)
+        if not leaf:
+            visited.elt = held(visited.elt, node)
         return visited
 
     def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
@@ -519,11 +546,6 @@ class ExpressionTransformer(PolicyTransformer):
             return node
         visited: ast.AST = self.comprehended(node)
         return visited
-
-    def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
-        node = self.node_contents_visit(node)
-        node.value = call("_getiter_", node.value, at=node)
-        return node
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
         return self.node_contents_visit(node)

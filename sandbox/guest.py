@@ -125,6 +125,7 @@ class GuestRuntime:
             "_getattr_": methods.load,
             "_set_": sets.make,
             "_generator_": self.lazies.generator,
+            "_counted_": self.lazies.counted,
             "_type_": type,
             "_len_": len,
             "_range_": range,

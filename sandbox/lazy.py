@@ -11,13 +11,14 @@ items before it yields one (`filter`) takes its steps on the way in as well.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sandbox import policy
 from sandbox.meter import Meter
 
 _WIDE = 8  # sources pulled together for one step
+_EXPRESSION_DEPTH = 4  # of a generator expression; generator functions count by themselves
 _GENERATOR = type(_ for _ in ())
 
 
@@ -55,7 +56,7 @@ def depth_of(source: Any) -> int:
     kind = type(source)
     if kind in LAZY_TYPES:
         return int(source._depth)
-    return 4 if kind is _GENERATOR else 0
+    return _EXPRESSION_DEPTH if kind is _GENERATOR else 0
 
 
 class Lazies:
@@ -64,6 +65,8 @@ class Lazies:
     def __init__(self, meter: Meter) -> None:
         self._units = meter.units
         self._charge = meter.charge
+        self._enter = meter.enter
+        self._frames = meter.frames
 
     def _deeper(self, lazy: Any, *sources: Any) -> Any:
         depth = 1 + max((depth_of(source) for source in sources), default=0)
@@ -88,6 +91,18 @@ class Lazies:
         lazy: Any = LazyWhole(iterator, None)
         lazy._held = (iterator, *sources)
         return self._deeper(lazy, *sources)
+
+    def counted(self, source: Any) -> Any:
+        """Return what a generator expression iterates over: another one takes a place among nested calls."""
+        return self._held(source) if depth_of(source) >= _EXPRESSION_DEPTH else source
+
+    def _held(self, source: Any) -> Iterator[Any]:
+        bool(self._enter())
+        for item in source:
+            self._frames.append(self._units)
+            yield item
+            bool(self._enter())
+        self._frames.append(self._units)
 
     def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a generator function of a guest, so that what it makes counts in the nesting of its arguments.

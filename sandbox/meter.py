@@ -92,6 +92,10 @@ class _TooDeep:
     def __next__(self) -> bool:
         self._meter.too_deep()
 
+    def __bool__(self) -> bool:
+        """What a generator asks that comes back: it takes a place and no step."""
+        self._meter.too_deep()
+
 
 class Meter:
     """One per worker, reset for each call. The bound C callables stay valid over resets."""

@@ -327,6 +327,9 @@ CONSTRUCTS: Final = MappingProxyType(
         "costed attribute in a pattern": Refusal(
             "the interpreter loads it without a guard", "match the object, then call the method"
         ),
+        "yield from inside an expression": Refusal(
+            "it is a loop, and has no value", "let it stand alone, or use a loop"
+        ),
         "star inside a class pattern": Refusal(
             "it copies an attribute without a guard", "capture the attribute, and match it on its own"
         ),

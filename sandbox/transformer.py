@@ -11,8 +11,7 @@ What it adds to a program, and nothing else:
   recursion errors and restores the count of nested calls;
 * guarded writes, imports and classes.
 
-Generators take a step but no place in the count, because their frames leave and
-come back; how deep they nest is bounded by the interpreter's own limit.
+Generators give their place back at every `yield`, and take one when they come back.
 """
 
 # ruff: noqa: N802  (visitor methods are named for the nodes they visit)
@@ -27,6 +26,7 @@ from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
 from sandbox.field_uses import MARK
 from sandbox.inference import NO_INTEGERS, integer_names, rebound_names
 from sandbox.inline import Inliner, Mode, is_pure
+from sandbox.nesting import is_leaf, leaving, stepping, with_ways_out, yielded, yields
 from sandbox.restricted import call, located
 from sandbox.weights import steps_of
 
@@ -35,108 +35,12 @@ _INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_",
 
 _INTEGER_OPERATORS = (ast.Add, ast.Sub, ast.Mult)
 
-# A function made of these alone calls nobody and resumes nobody, so it needs no place in the count of calls.
-_LEAF_NODES = (
-    ast.Return, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Pass, ast.While, ast.Break,
-    ast.Continue, ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List,
-    ast.Dict,
-    ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.JoinedStr, ast.FormattedValue,
-    ast.expr_context,
-    ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
-)  # fmt: skip
-
-
-def is_leaf(body: list[ast.AST]) -> bool:
-    for statement in body:
-        for node in ast.walk(statement):
-            if not isinstance(node, _LEAF_NODES) or isinstance(node, (ast.In, ast.NotIn)):
-                return False
-            if isinstance(node, (ast.Tuple, ast.List)) and isinstance(node.ctx, ast.Store):
-                return False
-    return True
-
-
-def own_nodes(body: list[Any]) -> list[ast.AST]:
-    """Return the nodes that run in the same frame as `body`: nested functions and classes are left out."""
-    found: list[ast.AST] = []
-    pending: list[ast.AST] = list(body)
-    while pending:
-        node = pending.pop()
-        found.append(node)
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            pending.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def with_ways_out(body: list[ast.stmt]) -> tuple[list[ast.stmt], int]:
-    """Return the body, and with how many ways out it begins: `if test: return value`, with nothing called.
-
-    On those the function calls nobody, so they need no place in the count of calls. A
-    recursion takes one in half of its calls or more. `return a if test else b` is
-    written as the two statements that it is when only one of its sides calls.
-    """
-    first = body[0].value if isinstance(body[0], ast.Expr) else None
-    head = body[:1] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
-    rest = body[len(head) :]
-    count = 0
-    while count < len(rest):
-        statement = rest[count]
-        if isinstance(statement, ast.Return) and isinstance(statement.value, ast.IfExp):
-            split = _sides(statement, statement.value)
-            if split is None:
-                break
-            rest[count : count + 1] = split
-        elif isinstance(statement, ast.If) and not statement.orelse:
-            if not (len(statement.body) == 1 and isinstance(statement.body[0], ast.Return)):
-                break
-            if not is_leaf([statement]):
-                break
-            count += 1
-        else:
-            break
-    return [*head, *rest], count
-
-
-def _sides(statement: ast.Return, value: ast.IfExp) -> list[ast.stmt] | None:
-    """Return `if test: return a` and `return b` for `return a if test else b` whose side b calls."""
-    if not is_leaf([value.test, value.body]) or is_leaf([value.orelse]):
-        return None
-    first = ast.If(test=value.test, body=[ast.Return(value=value.body)], orelse=[])
-    return [located(first, statement), located(ast.Return(value=value.orelse), statement)]
-
-
-def stepping(units: ast.expr, at: ast.AST) -> ast.stmt:
-    """Return what takes a step: a loop that is left at once, which is cheaper than any call.
-
-    Its variable is the one that guards in place keep results in: another would be one more to set up.
-    """
-    step = ast.For(target=ast.Name("_r_", ast.Store()), iter=units, body=[ast.Break()], orelse=[])
-    return located(step, at)
-
-
-def leaving(at: ast.AST) -> ast.expr:
-    """Return what gives the place in the count of calls back.
-
-    It stands on the first line alone: the interpreter moves a method call that spans
-    lines to the last of them, where a debugger would stop at something nobody wrote.
-    """
-    append = ast.Attribute(value=ast.Name("_calls_", ast.Load()), attr="append", ctx=ast.Load())
-    given = ast.Call(func=append, args=[ast.Name("_budget_", ast.Load())], keywords=[])
-    given = located(given, at)
-    for part in ast.walk(given):
-        if isinstance(part, ast.expr):
-            part.end_lineno, part.end_col_offset = part.lineno, part.col_offset + 1
-    return given
-
-
-def yields(body: list[Any]) -> bool:
-    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(body))
-
 
 class Transformer(ExpressionTransformer):
     """One per module. `visit` the tree, then look at `problems`."""
 
     function_depth = 0
+    in_generator = False  # directly, not in a function inside
     try_depth = 0  # in the function being visited
     rebound: frozenset[str] = frozenset()  # by scopes inside the outermost function
     class_fields: list[str] | None = None  # annotated names of the class body being visited
@@ -171,6 +75,7 @@ class Transformer(ExpressionTransformer):
             node.body, ways_out = with_ways_out(node.body)
         outer = self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body
         outer_tries, self.try_depth = self.try_depth, 0
+        outer_generator, self.in_generator = self.in_generator, generator
         parameters = [*node.args.posonlyargs, *node.args.args]
         if not is_method or not parameters:
             self.super_scope = None
@@ -184,15 +89,15 @@ class Transformer(ExpressionTransformer):
         outer_integers = self.integers
         self.integers = integer_names(node, self.bound_names, self.rebound)
         body = self.visit_body(node.body)
-        self.integers, self.try_depth = outer_integers, outer_tries
+        self.integers, self.try_depth, self.in_generator = outer_integers, outer_tries, outer_generator
         self.class_fields, self.super_scope, self.function_depth, self.mode, self.in_class_body = outer
-        node.body = self.metered(node, body, ways_out, counted=not generator and not leaf)
+        node.body = self.metered(node, body, ways_out, counted=generator or not leaf, generator=generator)
         if generator:
             node.decorator_list.append(located(ast.Name("_generator_", ast.Load()), node))
         return node
 
     def metered(
-        self, node: ast.FunctionDef, body: list[ast.stmt], ways_out: int, *, counted: bool
+        self, node: ast.FunctionDef, body: list[ast.stmt], ways_out: int, *, counted: bool, generator: bool
     ) -> list[ast.stmt]:
         head: list[ast.stmt] = []
         if ast.get_docstring(node, clean=False) is not None:
@@ -205,6 +110,8 @@ class Transformer(ExpressionTransformer):
             assert isinstance(way_out, ast.If)
             way_out.body.insert(0, stepping(ast.Name("_budget_", ast.Load()), node))
         leave = located(ast.Expr(leaving(node)), node)
+        if generator:
+            return [*head, stepping(call("_enter_", at=node), node), *body, leave]
         body = body or [located(ast.Pass(), node)]
         tried = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
         return [*head, *early, stepping(call("_enter_", at=node), node), tried]
@@ -248,7 +155,7 @@ class Transformer(ExpressionTransformer):
         if steps := steps_of(node):
             charged = call("_charge_", ast.Constant(steps), at=node)  # returns None
             body = located(ast.BoolOp(op=ast.Or(), values=[charged, body]), node)
-        if leaf or generator:
+        if leaf and not generator:
             entered = call("_next_", ast.Name("_budget_", ast.Load()), at=node)
         else:
             entered = call("_next_", call("_enter_", at=node), at=node)
@@ -298,8 +205,11 @@ class Transformer(ExpressionTransformer):
 
     # ---- assignment --------------------------------------------------------------
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+    def visit_Assign(self, node: ast.Assign) -> Any:
         node.type_comment = None
+        if isinstance(node.value, ast.YieldFrom):
+            delegated, node.value = self.delegating(node.value), located(ast.Constant(None), node)
+            return [delegated, self.visit(node)]
         starred = [target for target in node.targets if self.has_star(target)]
         node = self.node_contents_visit(node)
         if starred:
@@ -365,6 +275,8 @@ class Transformer(ExpressionTransformer):
 
     def operate(self, node: ast.AugAssign, now: ast.expr, value: ast.expr) -> ast.expr:
         plain = located(ast.BinOp(left=now, op=node.op, right=value), node)
+        if isinstance(node.op, ast.Div):
+            return self.true_division(plain)
         guard = _INPLACE_GUARDS.get(type(node.op))
         if guard is None:
             return plain
@@ -459,12 +371,40 @@ class Transformer(ExpressionTransformer):
     def visit_Yield(self, node: ast.Yield) -> ast.AST:
         if self.try_depth:
             self.refuse(node, "yield inside try")
-        return self.node_contents_visit(node)
+        leaf = node.value is None or is_leaf([node.value])
+        value = ast.Constant(None) if node.value is None else self.visit(node.value)
+        return yielded(value, node, leaf=leaf)
 
     def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
+        self.refuse(node, "yield from inside an expression")
+        return node
+
+    def delegating(self, node: ast.YieldFrom) -> ast.stmt:
+        """`yield from` as the loop that it is: its value is None, since iterators of the host return none."""
         if self.try_depth:
             self.refuse(node, "yield inside try")
-        return super().visit_YieldFrom(node)
+        name = self.temporary("item")
+        item = located(ast.Expr(yielded(ast.Name(name, ast.Load()), node, leaf=True)), node)
+        source = call("_getiter_", self.visit(node.value), at=node)
+        return located(ast.For(ast.Name(name, ast.Store()), source, body=[item], orelse=[]), node)
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        if isinstance(node.value, ast.YieldFrom):
+            return self.delegating(node.value)
+        return self.node_contents_visit(node)
+
+    def visit_Return(self, node: ast.Return) -> Any:
+        """A generator gives its place back when it ends."""
+        if not self.in_generator:
+            return self.node_contents_visit(node)
+        before: list[ast.stmt] = []
+        if isinstance(node.value, ast.YieldFrom):
+            before, node.value = [self.delegating(node.value)], ast.Constant(None)
+        elif node.value is not None:
+            name = self.temporary("value")
+            before = [self.hold(name, self.visit(node.value), node)]
+            node.value = ast.Name(name, ast.Load())
+        return [*before, located(ast.Expr(leaving(node)), node), located(node, node)]
 
     def check_finally(self, body: list[ast.stmt], in_loop: bool = False) -> None:
         for node in body:

@@ -101,7 +101,7 @@ class DictLike(HostObject):
         if type(items) is not dict:
             return NotImplemented
         self._runtime.structure.pair(self._items, items)
-        return self._items == items
+        return self._runtime.meter.counted(lambda: self._items == items)
 
     def __or__(self, other: Any) -> Any:
         return self._like({**self._dict_(), **self._runtime.methods.pairs(other)})
@@ -305,7 +305,7 @@ class Deque(HostObject):
         if type(other) is not Deque:
             return NotImplemented
         self._runtime.structure.pair(list(self._items), list(other._items))
-        return self._items == other._items
+        return self._runtime.meter.counted(lambda: self._items == other._items)
 
     def append(self, item: Any) -> None:
         self._items.append(item)

@@ -6,6 +6,7 @@ annotations themselves are never evaluated; their names come from the class body
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,8 +110,8 @@ def _decorate(runtime: GuestRuntime, cls: Any, options: dict[str, Any]) -> Any:
         install(cls, "__eq__", _equality(runtime, names))
         install(cls, "__hash__", _hash(runtime, names) if options.get("frozen") else None)
     if options.get("order"):
-        for method, name in (("__lt__", "lt"), ("__le__", "le"), ("__gt__", "gt"), ("__ge__", "ge")):
-            install(cls, method, _ordering(runtime, names, name))
+        for operate in (operator.lt, operator.le, operator.gt, operator.ge):
+            install(cls, f"__{operate.__name__}__", _ordering(runtime, names, operate))
     if options.get("frozen"):
         type.__setattr__(cls, "__class__", FrozenGuestType)
     return cls
@@ -153,7 +154,7 @@ def _values(instance: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _equality(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    structure, step = runtime.structure, runtime.meter.step
+    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
 
     def equal(self: Any, other: Any) -> Any:
         step()
@@ -161,23 +162,26 @@ def _equality(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any, A
             return NotImplemented
         mine, theirs = _values(self, names), _values(other, names)
         structure.pair(mine, theirs)
-        return mine == theirs
+        return counted(lambda: mine == theirs)
 
     return equal
 
 
 def _hash(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any], int]:
-    structure, step = runtime.structure, runtime.meter.step
+    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
 
     def hashed(self: Any) -> int:
         step()
-        return hash(structure.lookup(_values(self, names)))
+        values = structure.lookup(_values(self, names))
+        return counted(lambda: hash(values))  # type: ignore[no-any-return]  # a hash
 
     return hashed
 
 
-def _ordering(runtime: GuestRuntime, names: tuple[str, ...], operation: str) -> Callable[[Any, Any], Any]:
-    structure, step = runtime.structure, runtime.meter.step
+def _ordering(
+    runtime: GuestRuntime, names: tuple[str, ...], operate: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
 
     def compare(self: Any, other: Any) -> Any:
         step()
@@ -185,11 +189,7 @@ def _ordering(runtime: GuestRuntime, names: tuple[str, ...], operation: str) -> 
             return NotImplemented
         mine, theirs = _values(self, names), _values(other, names)
         structure.pair(mine, theirs)
-        if operation == "lt":
-            return mine < theirs
-        if operation == "le":
-            return mine <= theirs
-        return mine > theirs if operation == "gt" else mine >= theirs
+        return counted(lambda: operate(mine, theirs))
 
     return compare
 

@@ -6,7 +6,8 @@ hashes like one. A class of them is a face, so that calls and `isinstance` work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sandbox import costs, policy
@@ -58,30 +59,36 @@ class NamedTuple(HostObject):
         self._runtime.structure.pair(self._values, values)
         return values
 
+    def _compared(self, operate: Callable[[Any, Any], Any], values: tuple[Any, ...] | None) -> Any:
+        """Compare in a place of the count of nested calls: values may hold others of this kind."""
+        if values is None:
+            return NotImplemented
+        return self._runtime.meter.counted(lambda: operate(self._values, values))
+
     def __eq__(self, other: object) -> Any:
         values = self._other(other)
-        return NotImplemented if values is None else self._values == values
+        return self._compared(operator.eq, values)
 
     def __lt__(self, other: Any) -> Any:
         values = self._other(other)
-        return NotImplemented if values is None else self._values < values
+        return self._compared(operator.lt, values)
 
     def __le__(self, other: Any) -> Any:
         values = self._other(other)
-        return NotImplemented if values is None else self._values <= values
+        return self._compared(operator.le, values)
 
     def __gt__(self, other: Any) -> Any:
         values = self._other(other)
-        return NotImplemented if values is None else self._values > values
+        return self._compared(operator.gt, values)
 
     def __ge__(self, other: Any) -> Any:
         values = self._other(other)
-        return NotImplemented if values is None else self._values >= values
+        return self._compared(operator.ge, values)
 
     def __hash__(self) -> int:
         self._runtime.meter.charge(1)
         self._runtime.structure.measure(self._values)
-        return hash(self._values)
+        return self._runtime.meter.counted(lambda: hash(self._values))  # type: ignore[no-any-return]  # a hash
 
     def __add__(self, other: Any) -> Any:
         values = self._other(other)
