@@ -24,7 +24,8 @@ A map, from what decides to what a person touches:
     session, client_requests, transitions,    one socket's protocol, without I/O
       query_set, commands, answers, failures,
       clients, id_ranges, pacing, held, heavy
-    connection                                a WebSocket that carries out what its session commands
+    connection, socket_stream                 a WebSocket that carries out what its session commands
+    shared_limits, receiving                  what all sockets together may take
     exchange, http, http_api, site            HTTP, the API and pages
     http_actions, files, files_api            requests that the app's own functions answer; files
     admin_api                                 what the command line asks of a running server
@@ -44,7 +45,9 @@ A map, from what decides to what a person touches:
     log_commands, conflict_commands,          commands on it
       why_commands, fork_commands,
       replay_commands, debug_commands
-    dev, serve, hosting, report, run          serving an app, while it is written and for good; calling it
+    dev, serve, hosting, hosting_options,     serving an app, while it is written and for good; calling it
+      report, run
     codegen, codegen_files, codegen_types     types for front ends
     testing/                                  the engine in the process of a test, in virtual time
+    fuzz_commands                             searching the calls of an app there
 """

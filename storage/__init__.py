@@ -18,8 +18,9 @@ the project but `tidewell`'s values. From the bottom up:
     apply, accepted, store    writing commits; judging them before; the writer of a folder
     reader, shared            a worker's side; that of tools in other processes
     backfill, retention       filling new indexes; forgetting old versions
-    verify, checks, backup,   checking a file; copying it; moving documents in and out
-      transfer
+    verify, verify_process,   checking a file; copying it; moving documents in and out
+      checks, probe, report,
+      backup, transfer
 
 What a command line wires up:
 
