@@ -200,6 +200,16 @@ class Inliner:
             chosen.is_integer_ = True  # type: ignore[attr-defined]  # as above
         return chosen
 
+    def true_divide(self, node: ast.BinOp, guard: str) -> ast.expr | None:
+        """`a / b`: a float or a small int on the left is divided in no time, whatever is on the right."""
+        if not is_pure(node.right):
+            return None
+        first, again = self._kept("a", node.left)
+        plain = ast.BinOp(left=again, op=node.op, right=node.right)
+        small = ast.BoolOp(op=ast.And(), values=[_is(again, "_int_"), *self._small(again, again)])
+        test = ast.BoolOp(op=ast.Or(), values=[_is(first, "_float_"), small])
+        return self._choice(test, plain, call(guard, again, node.right, at=self._at))
+
     def compare(self, node: ast.Compare, guard: str) -> ast.expr | None:
         """`a < b`: with an int on the left the other side is compared in one step."""
         right = node.comparators[0]

@@ -136,6 +136,11 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
         divided(a, b)
         return a // b
 
+    def truediv(a: Any, b: Any) -> Any:
+        if isinstance(a, int) and isinstance(b, int):
+            charge(min(a.bit_length(), b.bit_length()) // costs.INTEGER_BITS)
+        return a / b
+
     def power(a: Any, b: Any) -> Any:
         if isinstance(a, int) and isinstance(b, int):
             if b > 0:
@@ -248,6 +253,7 @@ def operator_guards(meter: Meter, sets: SetMaker) -> dict[str, Callable[..., Any
         "_whole_": whole,
         "_product_": product,
         "_floordiv_": floordiv,
+        "_truediv_": truediv,
         "_add_": add,
         "_iadd_": iadd,
         "_sub_": sub,
