@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sandbox import policy
+from sandbox import costs, policy
 from sandbox.meter import Meter
 
 _WIDE = 8  # sources pulled together for one step
@@ -69,6 +69,7 @@ class Lazies:
         self._frames = meter.frames
 
     def _deeper(self, lazy: Any, *sources: Any) -> Any:
+        self._charge(costs.LAZY + len(sources) // costs.TABLE_ITEMS)
         depth = 1 + max((depth_of(source) for source in sources), default=0)
         if depth > policy.LAZY_DEPTH_MAX:
             raise ValueError("iterators over iterators are nested too deeply; make a list in between")

@@ -95,6 +95,7 @@ def _decorate(runtime: GuestRuntime, cls: Any, options: dict[str, Any]) -> Any:
         raise TypeError("dataclass decorates a class of yours")
     runtime.meter.charge(costs.CLASS)
     table = _collect(cls, bool(options.get("kw_only")))
+    runtime.meter.charge(len(table))
     install(cls, "_dataclass_", table)
     names = tuple(table)
     for name, spec in table.items():
@@ -119,10 +120,10 @@ def _decorate(runtime: GuestRuntime, cls: Any, options: dict[str, Any]) -> Any:
 
 def _constructor(runtime: GuestRuntime, title: str, table: dict[str, FieldSpec]) -> Callable[..., None]:
     positional = [name for name, spec in table.items() if spec._init and not spec._kw_only]
-    step = runtime.meter.step
+    charge, steps = runtime.meter.charge, 1 + len(table) // costs.FIELDS
 
     def construct(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        step()
+        charge(steps)
         if len(args) > len(positional):
             raise TypeError(f"{title}() takes {len(positional)} positional arguments, {len(args)} were given")
         given = dict(zip(positional, args, strict=False))
@@ -154,10 +155,11 @@ def _values(instance: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _equality(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
+    structure, charge, counted = runtime.structure, runtime.meter.charge, runtime.meter.counted
+    steps = 1 + len(names) // costs.FIELDS
 
     def equal(self: Any, other: Any) -> Any:
-        step()
+        charge(steps)
         if type(other) is not type(self):
             return NotImplemented
         mine, theirs = _values(self, names), _values(other, names)
@@ -168,10 +170,11 @@ def _equality(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any, A
 
 
 def _hash(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any], int]:
-    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
+    structure, charge, counted = runtime.structure, runtime.meter.charge, runtime.meter.counted
+    steps = 1 + len(names) // costs.FIELDS
 
     def hashed(self: Any) -> int:
-        step()
+        charge(steps)
         values = structure.lookup(_values(self, names))
         return counted(lambda: hash(values))  # type: ignore[no-any-return]  # a hash
 
@@ -181,10 +184,11 @@ def _hash(runtime: GuestRuntime, names: tuple[str, ...]) -> Callable[[Any], int]
 def _ordering(
     runtime: GuestRuntime, names: tuple[str, ...], operate: Callable[[Any, Any], Any]
 ) -> Callable[[Any, Any], Any]:
-    structure, step, counted = runtime.structure, runtime.meter.step, runtime.meter.counted
+    structure, charge, counted = runtime.structure, runtime.meter.charge, runtime.meter.counted
+    steps = 1 + len(names) // costs.FIELDS
 
     def compare(self: Any, other: Any) -> Any:
-        step()
+        charge(steps)
         if type(other) is not type(self):
             return NotImplemented
         mine, theirs = _values(self, names), _values(other, names)
@@ -244,6 +248,7 @@ def build(runtime: GuestRuntime) -> Facade:
 
     def replace(obj: Any, /, **changes: Any) -> Any:
         cls = type(instance(obj))
+        charge(len(specs_of(cls)) // costs.FIELDS)
         kept = {
             name: obj.__dict__[name]
             for name, spec in specs_of(cls).items()
@@ -252,7 +257,9 @@ def build(runtime: GuestRuntime) -> Facade:
         return cls(**{**kept, **changes})
 
     def fields(obj: Any) -> tuple[FieldSpec, ...]:
-        return tuple(specs_of(obj if is_guest_class(obj) else type(instance(obj))).values())
+        specs = specs_of(obj if is_guest_class(obj) else type(instance(obj)))
+        charge(len(specs) // costs.COPY_ITEMS)
+        return tuple(specs.values())
 
     def is_dataclass(obj: Any) -> bool:
         cls = obj if is_guest_class(obj) else type(obj)

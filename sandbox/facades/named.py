@@ -141,6 +141,7 @@ def make_named(runtime: GuestRuntime, title: str, fields: list[str], defaults: d
 def namedtuple(runtime: GuestRuntime) -> Any:
     def build(typename: Any, field_names: Any, *, defaults: Any = ()) -> Face:
         if type(field_names) is str:
+            runtime.meter.charge(len(field_names) // costs.TABLE_ITEMS)
             fields = field_names.replace(",", " ").split()
         else:
             fields = list(runtime.structure.listed(field_names))

@@ -32,6 +32,11 @@ DECIMALS = "from decimal import Decimal\nxs = [Decimal(i) for i in range(5000)]\
 HUGE = "xs, ys = [2 ** 16000 + i for i in range(500)], [2 ** 16000 + i for i in range(500)]"
 BITS = 500 * 16000 // costs.INTEGER_BITS
 WIDE = "from functools import partial\ndef f(*args, **more): pass\np = partial(f, *range(100000))"
+FIELDS = (
+    "from dataclasses import dataclass, replace\n@dataclass(frozen=True)\nclass P:\n"
+    + "".join(f"    a{i}: int = 1\n" for i in range(100))
+    + "p = P()"
+)
 
 # What is prepared, what is run, how many steps it must take at least.
 PRICES = {
@@ -88,6 +93,16 @@ PRICES = {
     "long texts sorted by a key": ("xs = ['a' * 20000 + str(i) for i in range(100)]", "sorted(xs, key=str.strip)", 100 * 39 * 3),
     "long texts among values": ("d = {i: 'a' * 500000 + str(i) for i in range(9)}\ny = 'a' * 500001", "y in d.values()", 8_000),
     "long texts in an iterator": ("xs = ['a' * 500000 + str(i) for i in range(9)]\ny = 'a' * 500001", "y in iter(xs)", 8_000),
+    "long integers divided": ("a, b = 3 ** 10000, 3 ** 9999", "a / b", 61),
+    "long integers divided in a function": ("def f(a, b): return a / b\na, b = 3 ** 10000, 3 ** 9999", "f(a, b)", 61),
+    "long integers divided in place": ("def f(a, b): a /= b\na, b = 3 ** 10000, 3 ** 9999", "f(a, b)", 61),
+    "long integers divided in a comprehension": ("a, b = 3 ** 10000, 3 ** 9999", "[a / b for i in 'ab']", 122),
+    "fields in one text": ("from collections import namedtuple\nnames = 'a ' * 50000", "namedtuple('P', names)", 25_000),
+    "a generator of many arguments": ("def g(*args): yield 1\nxs = [1] * 10000", "g(*xs)", 10_000 // costs.TABLE_ITEMS),
+    "a dataclass made": (FIELDS, "P()", 50),
+    "a dataclass replaced": (FIELDS, "replace(p, a1=2)", 100),
+    "dataclasses compared": (FIELDS, "p == P()", 100),
+    "a dataclass hashed": (FIELDS, "{p: 1}", 50),
     "many arguments bound": (WIDE, "p()", 100_000 // costs.COPY_ITEMS),
     "many arguments bound many times": (WIDE + "\nq = f\nfor i in range(9): q = partial(q)\nq = partial(q, *range(100000))", "q()", 10 * (100_000 // costs.COPY_ITEMS)),
     "many keywords bound": (WIDE + "\nq = partial(f, **{str(i): i for i in range(10000)})", "q()", 10_000 // costs.TABLE_ITEMS),
@@ -114,6 +129,7 @@ ORDINARY = {
     "a small set intersected": ("s, t = {1, 2, 3}, {2, 3}", "s & t", 4),
     "a number in a list": ("xs = list(range(1000))", "-1 in xs", 1000 // costs.COPY_ITEMS + 1),
     "small numbers added": ("xs = list(range(1000))", "sum(xs)", 1000 // costs.COPY_ITEMS + 1000 * 10 // costs.INTEGER_BITS + 2),
+    "floats divided": ("a, b = 1.5, 2.5", "a / b, a / 2, 1 / b", 0),
     "a loop over a range": ("n = 9", "for i in range(n): pass", 10),
 }  # fmt: skip
 
