@@ -15,7 +15,7 @@ from typing import Any
 from sandbox import costs, policy
 from sandbox.inference import NO_INTEGERS, Integers, is_integer, is_small
 from sandbox.inline import Inliner, Mode, is_number, is_pure, never_tuple
-from sandbox.nesting import held, is_leaf
+from sandbox.nesting import calling, held, is_leaf
 from sandbox.restricted import PolicyTransformer, call, located
 from sandbox.weights import steps_of
 
@@ -533,7 +533,7 @@ class ExpressionTransformer(PolicyTransformer):
         leaf = is_leaf([node.elt])
         visited: ast.GeneratorExp = self.comprehended(node)
         if not leaf:
-            visited.elt = held(visited.elt, node)
+            calling(visited)
         return visited
 
     def visit_SetComp(self, node: ast.SetComp) -> ast.AST:

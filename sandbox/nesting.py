@@ -118,6 +118,16 @@ def yields(body: list[Any]) -> bool:
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own_nodes(body))
 
 
+def calling(node: ast.GeneratorExp) -> None:
+    """Evaluate the element, which calls somebody, in a place. A loop over one item is an assignment."""
+    given_back = located(ast.UnaryOp(op=ast.Not(), operand=leaving(node)), node)
+    element = ast.List([node.elt], ast.Load())
+    node.generators[-1].ifs.append(call("_enter_", at=node))
+    held_element = ast.comprehension(ast.Name("_e_", ast.Store()), element, ifs=[given_back], is_async=0)
+    node.generators.append(located(held_element, node))
+    node.elt = located(ast.Name("_e_", ast.Load()), node)
+
+
 def held(value: ast.expr, at: ast.AST) -> ast.expr:
     """Return an expression that evaluates `value`, which calls somebody, in a place of its own."""
     pair = ast.Tuple([value, leaving(at)], ast.Load())
@@ -125,12 +135,21 @@ def held(value: ast.expr, at: ast.AST) -> ast.expr:
     return located(ast.BoolOp(op=ast.And(), values=[call("_enter_", at=at), kept]), at)
 
 
-def yielded(value: ast.expr, at: ast.AST, *, leaf: bool) -> ast.expr:
-    """Return `yield value`, the place given back before it and taken after. Nothing is sent: it is None."""
-    if leaf:
-        given: ast.expr = ast.BoolOp(op=ast.Or(), values=[leaving(at), value])
-    else:
-        pair = ast.Tuple([value, leaving(at)], ast.Load())
-        given = ast.Subscript(value=pair, slice=ast.Constant(0), ctx=ast.Load())
+def yielded(value: ast.expr, at: ast.AST) -> ast.expr:
+    """Return `yield value` inside an expression. Nothing is sent, so it is None."""
+    pair = ast.Tuple([value, leaving(at)], ast.Load())
+    given = ast.Subscript(value=pair, slice=ast.Constant(0), ctx=ast.Load())
     again = ast.BoolOp(op=ast.And(), values=[call("_enter_", at=at), ast.Constant(None)])
     return located(ast.BoolOp(op=ast.Or(), values=[ast.Yield(value=given), again]), at)
+
+
+def yielding(value: ast.expr, at: ast.AST, *, leaf: bool) -> list[ast.stmt]:
+    """Return `yield value` as a statement: the place is given back before it, and taken after it."""
+    made: list[ast.stmt] = []
+    if not leaf:
+        made.append(ast.Assign(targets=[ast.Name("_y_", ast.Store())], value=value))
+        value = ast.Name("_y_", ast.Load())
+    made += [ast.Expr(leaving(at)), ast.Expr(ast.Yield(value=value))]
+    again = ast.UnaryOp(op=ast.Not(), operand=call("_enter_", at=at))
+    made.append(ast.If(test=again, body=[ast.Pass()], orelse=[]))
+    return [located(statement, at) for statement in made]

@@ -26,7 +26,7 @@ from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
 from sandbox.field_uses import MARK
 from sandbox.inference import NO_INTEGERS, integer_names, rebound_names
 from sandbox.inline import Inliner, Mode, is_pure
-from sandbox.nesting import is_leaf, leaving, stepping, with_ways_out, yielded, yields
+from sandbox.nesting import is_leaf, leaving, stepping, with_ways_out, yielded, yielding, yields
 from sandbox.restricted import call, located
 from sandbox.weights import steps_of
 
@@ -369,11 +369,14 @@ class Transformer(ExpressionTransformer):
         return [self.hold(level, call("_level_", at=node), node), node]
 
     def visit_Yield(self, node: ast.Yield) -> ast.AST:
+        """One inside an expression; those that stand alone are statements (`visit_Expr`)."""
+        return yielded(self.given(node), node)
+
+    def given(self, node: ast.Yield | ast.YieldFrom) -> ast.expr:
         if self.try_depth:
             self.refuse(node, "yield inside try")
-        leaf = node.value is None or is_leaf([node.value])
-        value = ast.Constant(None) if node.value is None else self.visit(node.value)
-        return yielded(value, node, leaf=leaf)
+        value: ast.expr = ast.Constant(None) if node.value is None else self.visit(node.value)
+        return value
 
     def visit_YieldFrom(self, node: ast.YieldFrom) -> ast.AST:
         self.refuse(node, "yield from inside an expression")
@@ -381,16 +384,17 @@ class Transformer(ExpressionTransformer):
 
     def delegating(self, node: ast.YieldFrom) -> ast.stmt:
         """`yield from` as the loop that it is: its value is None, since iterators of the host return none."""
-        if self.try_depth:
-            self.refuse(node, "yield inside try")
         name = self.temporary("item")
-        item = located(ast.Expr(yielded(ast.Name(name, ast.Load()), node, leaf=True)), node)
-        source = call("_getiter_", self.visit(node.value), at=node)
-        return located(ast.For(ast.Name(name, ast.Store()), source, body=[item], orelse=[]), node)
+        body = yielding(ast.Name(name, ast.Load()), node, leaf=True)
+        source = call("_getiter_", self.given(node), at=node)
+        return located(ast.For(ast.Name(name, ast.Store()), source, body=body, orelse=[]), node)
 
     def visit_Expr(self, node: ast.Expr) -> Any:
         if isinstance(node.value, ast.YieldFrom):
             return self.delegating(node.value)
+        if isinstance(node.value, ast.Yield):
+            leaf = node.value.value is None or is_leaf([node.value.value])
+            return yielding(self.given(node.value), node, leaf=leaf)
         return self.node_contents_visit(node)
 
     def visit_Return(self, node: ast.Return) -> Any:
