@@ -377,25 +377,14 @@ def long(ctx):
     return GuestApp({**HOSTILE, "wide.py": wide})
 
 
-@pytest.mark.parametrize("path", ["hostile:huge", "hostile:throw", "hostile:deep", "wide:wide"])
+@pytest.mark.parametrize(
+    "path", ["hostile:huge", "hostile:throw", "hostile:deep", "hostile:towers", "wide:wide"]
+)
 def test_a_hostile_function_cannot_make_its_trace_large(hostile: GuestApp, path: str) -> None:
     seen = run(hostile, path, {}, Request(text_max=16_384))
     assert (seen.traced.kind, seen.traced.steps) == (seen.live.kind, seen.live.steps)
     assert len(seen.traced.trace) < 6 * 2**20
     assert not seen.trace.fault
-
-
-def test_known_gap_the_recorder_stands_on_the_stack_that_a_tower_of_generators_fills(
-    hostile: GuestApp,
-) -> None:
-    """Resuming a generator is no call, so the end of the interpreter's stack ends the tower, and no limit
-    of ours. On some versions that comes one generator early under the hook, and the recording ends with it.
-    No guest can catch it, so nothing that was committed is shown otherwise than it ran."""
-    seen = run(hostile, "hostile:towers", {}, Request(text_max=16_384))
-    assert (seen.traced.kind, seen.live.kind) == ("depth", "depth")
-    assert seen.live.steps - 1 <= seen.traced.steps <= seen.live.steps
-    assert seen.trace.fault == "" or seen.trace.fault.startswith("RecursionError in the recorder")
-    assert len(seen.traced.trace) < 6 * 2**20
 
 
 def test_values_are_shown_short_and_without_asking_them(hostile: GuestApp) -> None:
