@@ -220,7 +220,7 @@ class Structure:
     def find(self, item: Any, holder: Collection[Any]) -> None:
         """Charge for comparing `item` with every item of `holder`, a list or the like."""
         count = len(holder)
-        self._charge(count // costs.COPY_ITEMS)
+        self._charge(count // costs.COPY_ITEMS + 1)
         kind = type(item)
         if kind in CONTAINERS:
             for other in holder:
@@ -243,9 +243,12 @@ class Structure:
     # ---- lists -------------------------------------------------------------------
 
     def listed(self, source: Any) -> Any:
-        """Return `source` as a list or tuple, a step per item when it has to be pulled."""
+        """Return `source` as a list or tuple, a step per item when it has to be pulled.
+
+        What works on a list as a whole begins here, and takes a step however short the list is.
+        """
         if type(source) in _ORDERED:
-            self._charge(len(source) // costs.COPY_ITEMS)
+            self._charge(len(source) // costs.COPY_ITEMS + 1)
             return source
         return self.pull(source)
 

@@ -190,6 +190,7 @@ class Counter(DictLike):
         return counts
 
     def _merge(self, source: Any, sign: int) -> None:
+        self._runtime.meter.charge(1)
         add, multiply = self._runtime.add, self._runtime.multiply
         counts = self._counts(source)
         self._runtime.structure.rehashing(self._each(counts))
