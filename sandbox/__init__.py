@@ -4,9 +4,9 @@ Two walls, either of which is meant to hold alone. The language wall decides wha
 guest code can say; the kernel wall decides what its process can do.
 
     policy, costs                             both as data: what may be said, what it costs
-    restricted, transformer, expressions,     from source text to guarded code
-      inline, inference, weights, field_uses,
-      compiler
+    restricted, expressions, assignments,     from source text to guarded code
+      patterns, transformer, inline, inference,
+      nesting, weights, field_uses, compiler
     guest, guards, operators, methods,        what guarded code calls: the runtime of one worker
       builtins, lazy, sets, keys, structure,
       text, text_methods, classes, shapes,

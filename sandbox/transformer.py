@@ -1,4 +1,4 @@
-"""Statements, functions, classes and patterns: the last layer of the transformer.
+"""Functions, classes, imports and control flow: the last layer of the transformer.
 
 What it adds to a program, and nothing else:
 
@@ -21,31 +21,22 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from sandbox import policy
-from sandbox.expressions import BINARY_GUARDS, ExpressionTransformer
 from sandbox.field_uses import MARK
 from sandbox.inference import NO_INTEGERS, integer_names, rebound_names
-from sandbox.inline import Inliner, Mode, is_pure
+from sandbox.inline import Mode
 from sandbox.nesting import is_leaf, leaving, stepping, with_ways_out, yielded, yielding, yields
+from sandbox.patterns import PatternTransformer
 from sandbox.restricted import call, located
 from sandbox.weights import steps_of
 
-_INPLACE_GUARDS = {**BINARY_GUARDS, ast.Add: "_iadd_", ast.Mult: "_imul_"}
-_INPLACE_GUARDS |= {ast.BitOr: "_ior_", ast.BitAnd: "_iand_", ast.Sub: "_isub_", ast.BitXor: "_ixor_"}
 
-_INTEGER_OPERATORS = (ast.Add, ast.Sub, ast.Mult)
-
-
-class Transformer(ExpressionTransformer):
+class Transformer(PatternTransformer):
     """One per module. `visit` the tree, then look at `problems`."""
 
     function_depth = 0
     in_generator = False  # directly, not in a function inside
     try_depth = 0  # in the function being visited
     rebound: frozenset[str] = frozenset()  # by scopes inside the outermost function
-    class_fields: list[str] | None = None  # annotated names of the class body being visited
-    in_attribute_pattern = False  # of an instance, whose size `_subject_` has not seen
-    in_class_pattern = False  # where `match` compares attributes, which `_subject_` has not walked
 
     def visit(self, node: ast.AST) -> Any:
         """What reads documents for some of their fields is told so (`field_uses`)."""
@@ -203,99 +194,6 @@ class Transformer(ExpressionTransformer):
         node.keywords = [*node.keywords, located(metaclass, node)]
         return node
 
-    # ---- assignment --------------------------------------------------------------
-
-    def visit_Assign(self, node: ast.Assign) -> Any:
-        node.type_comment = None
-        if isinstance(node.value, ast.YieldFrom):
-            delegated, node.value = self.delegating(node.value), located(ast.Constant(None), node)
-            return [delegated, self.visit(node)]
-        starred = [target for target in node.targets if self.has_star(target)]
-        node = self.node_contents_visit(node)
-        if starred:
-            node.value = call("_star_", node.value, at=node.value)
-        return node
-
-    def has_star(self, target: ast.AST) -> bool:
-        if not isinstance(target, (ast.Tuple, ast.List)):
-            return False
-        for item in target.elts:
-            if not isinstance(item, ast.Starred) and any(isinstance(n, ast.Starred) for n in ast.walk(item)):
-                self.refuse(item, "star inside a nested target", "a star inside a nested target")
-        return any(isinstance(item, ast.Starred) for item in target.elts)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        target = self.visit(node.target)
-        if self.class_fields is not None and isinstance(target, ast.Name):
-            marker = ast.unparse(node.annotation)
-            if not marker.startswith(("ClassVar", "typing.ClassVar")):
-                self.class_fields.append(target.id)
-        if node.value is None:
-            return located(ast.Pass(), node)
-        value = self.visit(node.value)
-        return located(ast.Assign(targets=[target], value=value), node)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
-        """Evaluate object and key once, operate through the guard, write through the guard."""
-        if isinstance(node.op, ast.MatMult):
-            self.refuse(node, "@ between values")
-            return node
-        value, target = self.visit(node.value), node.target
-        if isinstance(target, ast.Name):
-            self.check_name(target, target.id)
-            now = ast.Name(target.id, ast.Load())
-            return located(ast.Assign(targets=[target], value=self.operate(node, now, value)), node)
-        owner = self.temporary("owner")
-        held: list[ast.stmt] = [self.hold(owner, self.visit(target.value), node)]
-        if isinstance(target, ast.Attribute):
-            self.check_attribute(target, target.attr)
-            now = self.current(
-                held, ast.Attribute(ast.Name(owner, ast.Load()), target.attr, ast.Load()), node
-            )
-            write = self.writable_attributes(ast.Name(owner, ast.Load()))
-            store: ast.expr = ast.Attribute(write, target.attr, ast.Store())
-        elif isinstance(target.slice, ast.Slice):
-            self.refuse(node, "augmented assignment to a slice")
-            return node
-        else:
-            key = self.temporary("key")
-            held.append(self.hold(key, self.stored_key(self.visit(target.slice)), node))
-            item = ast.Subscript(ast.Name(owner, ast.Load()), ast.Name(key, ast.Load()), ast.Load())
-            now = self.current(held, item, node)
-            write = self.writable_items(ast.Name(owner, ast.Load()))
-            store = ast.Subscript(write, ast.Name(key, ast.Load()), ast.Store())
-        result = ast.Assign(targets=[store], value=self.operate(node, now, value))
-        return [*held, located(result, node)]
-
-    def current(self, held: list[ast.stmt], value: ast.expr, node: ast.AST) -> ast.Name:
-        """Hold what the target is now, before the right side runs, as Python does."""
-        name = self.temporary("now")
-        held.append(self.hold(name, located(value, node), node))
-        return located(ast.Name(name, ast.Load()), node)
-
-    def operate(self, node: ast.AugAssign, now: ast.expr, value: ast.expr) -> ast.expr:
-        plain = located(ast.BinOp(left=now, op=node.op, right=value), node)
-        if isinstance(node.op, ast.Div):
-            return self.true_division(plain)
-        guard = _INPLACE_GUARDS.get(type(node.op))
-        if guard is None:
-            return plain
-        if isinstance(node.op, (ast.Add, ast.Sub)) and self.is_small(value):
-            return self.noted(plain)
-        if isinstance(node.op, _INTEGER_OPERATORS) and self.is_integer(now) and self.is_integer(value):
-            return Inliner(self.mode, node).integers(plain)
-        if isinstance(node.op, (ast.Mod, ast.FloorDiv)):
-            integers = self.is_integer(now) and self.is_integer(value)
-            divided = Inliner(self.mode, node).divide(plain, guard, integers=integers)
-            if divided is not None:
-                return divided
-        if isinstance(node.op, (ast.Add, ast.Mult)) and is_pure(now) and is_pure(value):
-            return Inliner(self.mode, node).in_place(plain, guard)
-        return call(guard, now, value, at=node)
-
-    def hold(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
-        return located(ast.Assign(targets=[ast.Name(name, ast.Store())], value=value), at)
-
     # ---- imports -----------------------------------------------------------------
 
     def visit_Import(self, node: ast.Import) -> Any:
@@ -389,6 +287,12 @@ class Transformer(ExpressionTransformer):
         source = call("_getiter_", self.given(node), at=node)
         return located(ast.For(ast.Name(name, ast.Store()), source, body=body, orelse=[]), node)
 
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        if isinstance(node.value, ast.YieldFrom):
+            delegated, node.value = self.delegating(node.value), located(ast.Constant(None), node)
+            return [delegated, self.visit(node)]
+        return super().visit_Assign(node)
+
     def visit_Expr(self, node: ast.Expr) -> Any:
         if isinstance(node.value, ast.YieldFrom):
             return self.delegating(node.value)
@@ -429,91 +333,6 @@ class Transformer(ExpressionTransformer):
         node = self.node_contents_visit(node)
         if node.type is None:
             node.type = located(ast.Name("_Exception_", ast.Load()), node)
-        return node
-
-    # ---- match -------------------------------------------------------------------
-
-    def visit_Match(self, node: ast.Match) -> ast.AST:
-        patterns = [part for case in node.cases for part in ast.walk(case.pattern)]
-        rests = sum(
-            bool(part.name if isinstance(part, ast.MatchStar) else part.rest)
-            for part in patterns
-            if isinstance(part, (ast.MatchStar, ast.MatchMapping))
-        )
-        node = self.node_contents_visit(node)
-        counted = [ast.Constant(rests)] if rests else []
-        node.subject = call("_subject_", node.subject, *counted, at=node.subject)
-        return node
-
-    def visit_match_case(self, node: ast.match_case) -> ast.AST:
-        return self.node_contents_visit(node)
-
-    def visit_MatchValue(self, node: ast.MatchValue) -> ast.AST:
-        if self.in_class_pattern and any(isinstance(part, ast.Attribute) for part in ast.walk(node.value)):
-            self.refuse(node, "dotted name inside a class pattern", "a dotted name inside a class pattern")
-        self.pattern_value(node.value)
-        return node
-
-    def pattern_value(self, value: ast.expr) -> None:
-        """Literals and dotted names stay as they are: the interpreter reads them without any guard."""
-        for part in ast.walk(value):
-            if isinstance(part, ast.Attribute):
-                self.pattern_attribute(part, part.attr)
-            elif isinstance(part, ast.Name):
-                self.visit_Name(part)
-            elif isinstance(part, ast.Constant):
-                self.visit_Constant(part)
-
-    def pattern_attribute(self, node: ast.AST, name: str) -> None:
-        self.check_attribute(node, name)
-        if name in policy.COSTED_ATTRIBUTES:
-            self.refuse(node, "costed attribute in a pattern", f"the attribute {name} in a pattern")
-
-    def visit_MatchSingleton(self, node: ast.MatchSingleton) -> ast.AST:
-        return node
-
-    def visit_MatchSequence(self, node: ast.MatchSequence) -> ast.AST:
-        return self.node_contents_visit(node)
-
-    def visit_MatchOr(self, node: ast.MatchOr) -> ast.AST:
-        return self.node_contents_visit(node)
-
-    def visit_MatchStar(self, node: ast.MatchStar) -> ast.AST:
-        if node.name and self.in_attribute_pattern:
-            self.refuse(node, "star inside a class pattern", "a star inside a class pattern")
-        self.check_name(node, node.name)
-        return node
-
-    def visit_MatchAs(self, node: ast.MatchAs) -> ast.AST:
-        self.check_name(node, node.name)
-        return self.node_contents_visit(node)
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> ast.AST:
-        if node.rest and self.in_attribute_pattern:
-            self.refuse(node, "star inside a class pattern", "a star inside a class pattern")
-        self.check_name(node, node.rest)
-        for key in node.keys:
-            if any(isinstance(part, ast.Attribute) for part in ast.walk(key)):
-                self.refuse(key, "dotted name as a key of a pattern", "a dotted name as a key of a pattern")
-            self.pattern_value(key)
-        node.patterns = [self.visit(pattern) for pattern in node.patterns]
-        return node
-
-    def visit_MatchClass(self, node: ast.MatchClass) -> ast.AST:
-        for name in node.kwd_attrs:
-            self.pattern_attribute(node, name)
-        self.pattern_value(node.cls)
-        named = node.cls.id if isinstance(node.cls, ast.Name) else ""
-        outer = self.in_class_pattern, self.in_attribute_pattern
-        self.in_class_pattern = True
-        if named in policy.BUILTIN_TYPES and named not in self.bound_names:
-            node.cls = located(ast.Name(f"_{named}_type_", ast.Load()), node.cls)
-            self.in_attribute_pattern |= bool(node.kwd_patterns)  # else the pattern is for the value itself
-        else:
-            self.in_attribute_pattern = True
-        node.patterns = [self.visit(pattern) for pattern in node.patterns]
-        node.kwd_patterns = [self.visit(pattern) for pattern in node.kwd_patterns]
-        self.in_class_pattern, self.in_attribute_pattern = outer
         return node
 
     # ---- modules -----------------------------------------------------------------
