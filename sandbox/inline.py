@@ -227,8 +227,8 @@ class Inliner:
         plain = ast.Compare(left=node.left, ops=node.ops, comparators=[again])
         length = ast.Call(func=_name("_len_"), args=[again], keywords=[])
         short = ast.Compare(left=length, ops=[ast.Lt()], comparators=[ast.Constant(_FEW_ITEMS)])
-        short_list = ast.BoolOp(op=ast.And(), values=[_is(again, "_list_"), short])
-        test = ast.BoolOp(op=ast.Or(), values=[_is(first, "_dict_"), short_list])
+        short_list = ast.BoolOp(op=ast.And(), values=[_is(first, "_list_"), short])
+        test = ast.BoolOp(op=ast.Or(), values=[short_list, _is(again, "_dict_")])  # what takes longer first
         return self._choice(test, plain, call(guard, node.left, again, at=self._at))
 
     def text_method(self, node: ast.Attribute) -> ast.expr:

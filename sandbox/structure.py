@@ -9,6 +9,7 @@ itself where it does more.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Collection
 from itertools import islice
 from typing import Any, Final
@@ -27,6 +28,19 @@ _ORDERED: Final = frozenset({list, tuple})
 _FEW: Final = 5  # items that are looked at one by one
 _SHORT_TEXT: Final = costs.COPY_BYTES // 8
 _DEAR: Final = 4  # steps for an item; what sorting compares beyond them is charged for every comparison
+
+
+def _are_short(values: Collection[Any]) -> bool:
+    """Whether all are integers that fit in 64 bits: comparing such is in the price of an item.
+
+    C says so in half the time that looking at the classes takes. Nothing that a guest holds says
+    that it is an integer (`__index__`) but integers and truth values.
+    """
+    try:
+        array("q", values)
+    except (TypeError, OverflowError):
+        return False
+    return True
 
 
 class Structure:
@@ -109,6 +123,9 @@ class Structure:
 
     def walk_plain(self, values: list[Any]) -> bool:
         """Charge for comparing what is in the list `values` in sorting it, and say whether it is plain."""
+        if _are_short(values):
+            self._charge(len(values) // costs.COPY_ITEMS + 1)
+            return True
         before = self._meter.left
         kinds = set(map(type, values))
         if kinds <= NUMBERS:
