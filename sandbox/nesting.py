@@ -119,7 +119,14 @@ def yields(body: list[Any]) -> bool:
 
 
 def calling(node: ast.GeneratorExp) -> None:
-    """Evaluate the element, which calls somebody, in a place. A loop over one item is an assignment."""
+    """Evaluate the element, which calls somebody, in a place. A loop over one item is an assignment.
+
+    Python allows no assignment expression in what a comprehension iterates over: an
+    element with one, be it a guard's, is held as any other expression.
+    """
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node.elt)):
+        node.elt = held(node.elt, node)
+        return
     given_back = located(ast.UnaryOp(op=ast.Not(), operand=leaving(node)), node)
     element = ast.List([node.elt], ast.Load())
     node.generators[-1].ifs.append(call("_enter_", at=node))

@@ -354,3 +354,19 @@ def test_yield_from_has_no_value_to_be_used() -> None:
     for statement in ("print((yield from x))", "x = [(yield from x)]", "f = lambda: (yield from x)"):
         with pytest.raises(CompileError, match="yield from inside an expression"):
             compile_module(f"def g(x):\n    {statement}\n    yield 1", "a.py", "a")
+
+
+def test_elements_of_generator_expressions_may_assign() -> None:
+    """A guard that is written in place keeps its result in a name, where Python allows no such thing."""
+    prepare_process()
+    runtime = GuestRuntime(fuel=FUEL)
+    namespace: dict[str, Any] = runtime.namespace("work")
+    source = """
+def shown(xs):
+    return list(str(x + x) + "a" for x in xs), list((y := str(x)) + y for x in xs)
+x = shown([1, 2])
+a, b = ({i + 1 for i in range(2)} for j in "ab")
+"""
+    runtime.run(compile_module(source, "work.py", "work"), namespace)
+    assert namespace["x"] == (["2a", "4a"], ["11", "22"])
+    assert list(namespace["a"]) == list(namespace["b"]) == [1, 2]
