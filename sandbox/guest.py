@@ -271,7 +271,8 @@ class GuestRuntime:
                     f"{module}.{name} is not available in functions, because only listed members are; "
                     f"use one of {', '.join(sorted(dir(found)))}"
                 ) from None
-            raise ImportError(f"cannot import name '{name}' from '{module}'") from None
+            hint = getattr(type(found), "_hint_", "")
+            raise ImportError(f"cannot import name '{name}' from '{module}'{hint}") from None
 
 
 _PATTERN_TYPES: Final = {

@@ -75,6 +75,7 @@ class Package(HostObject):
     """A folder of modules, as `from admin import reports` needs it. It has no members of its own."""
 
     __slots__ = ("_title",)
+    _hint_ = ", which is a folder of modules; name the module that has it (an __init__.py is not pushed)"
 
     def __init__(self, title: str) -> None:
         self._title = title

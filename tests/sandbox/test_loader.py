@@ -395,6 +395,9 @@ MISTAKES: dict[str, tuple[dict[str, str], str, int, str]] = {
     "missing name": (
         {"m.py": "\nfrom n import x", "n.py": "y = 1"}, "m.py", 2, "cannot import name 'x' from 'n'",
     ),
+    "missing in a folder": (
+        {"m.py": "from n import x", "n/o.py": "x = 1"}, "m.py", 1, "from 'n', which is a folder of modules",
+    ),
     "missing in tidewell": ({"m.py": "from tidewell import nope"}, "m.py", 1, "cannot import name 'nope'"),
     "for later": ({"m.py": "from tidewell import Crons"}, "m.py", 1, "Crons is not available"),
     "relative": ({"m.py": "from . import x"}, "m.py", 1, "relative import"),
