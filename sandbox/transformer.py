@@ -104,7 +104,8 @@ class Transformer(PatternTransformer):
         if generator:
             return [*head, stepping(call("_enter_", at=node), node), *body, leave]
         body = body or [located(ast.Pass(), node)]
-        tried = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), node)
+        # On the line of what follows: a line of its own would be an instruction of its own.
+        tried = located(ast.Try(body=body, handlers=[], orelse=[], finalbody=[leave]), body[0])
         return [*head, *early, stepping(call("_enter_", at=node), node), tried]
 
     def charging(self, node: ast.AST, at: ast.AST) -> list[ast.stmt]:
