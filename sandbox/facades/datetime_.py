@@ -186,6 +186,33 @@ class Zone(_Wrapped):
         return str(self._value.tzname(None))
 
 
+class _OfDay(_Wrapped):
+    """What times and moments both have."""
+
+    __slots__ = ()
+    _exposed_ = frozenset({"hour", "microsecond", "minute", "second", "tzinfo"})
+
+    @property
+    def hour(self) -> int:
+        return int(self._value.hour)
+
+    @property
+    def minute(self) -> int:
+        return int(self._value.minute)
+
+    @property
+    def second(self) -> int:
+        return int(self._value.second)
+
+    @property
+    def microsecond(self) -> int:
+        return int(self._value.microsecond)
+
+    @property
+    def tzinfo(self) -> Any:
+        return None if self._value.tzinfo is None else Zone(self._value.tzinfo, self._charge)
+
+
 class Date(_Formatted, _Wrapped):
     __slots__ = ()
     _exposed_ = _FORMATTED | {
@@ -238,62 +265,22 @@ class Date(_Formatted, _Wrapped):
         )
 
 
-class Time(_Formatted, _Wrapped):
+class Time(_Formatted, _OfDay):
     __slots__ = ()
-    _exposed_ = _FORMATTED | {"hour", "microsecond", "minute", "replace", "second", "tzinfo"}
-
-    @property
-    def hour(self) -> int:
-        return int(self._value.hour)
-
-    @property
-    def minute(self) -> int:
-        return int(self._value.minute)
-
-    @property
-    def second(self) -> int:
-        return int(self._value.second)
-
-    @property
-    def microsecond(self) -> int:
-        return int(self._value.microsecond)
-
-    @property
-    def tzinfo(self) -> Any:
-        return None if self._value.tzinfo is None else Zone(self._value.tzinfo, self._charge)
+    _exposed_ = _FORMATTED | _OfDay._exposed_ | {"replace"}
 
     def replace(self, **parts: Any) -> Any:
         self._charge(1)
         return Time(self._value.replace(**_parts(parts)), self._charge)
 
 
-class DateTime(Date):
+class DateTime(Date, _OfDay):
     __slots__ = ()
-    _exposed_ = Date._exposed_ | {
-        "astimezone", "date", "hour", "microsecond", "minute", "second", "time", "timestamp", "timetz",
-        "tzinfo",
-        "tzname", "utcoffset",
-    }  # fmt: skip
-
-    @property
-    def hour(self) -> int:
-        return int(self._value.hour)
-
-    @property
-    def minute(self) -> int:
-        return int(self._value.minute)
-
-    @property
-    def second(self) -> int:
-        return int(self._value.second)
-
-    @property
-    def microsecond(self) -> int:
-        return int(self._value.microsecond)
-
-    @property
-    def tzinfo(self) -> Any:
-        return None if self._value.tzinfo is None else Zone(self._value.tzinfo, self._charge)
+    _exposed_ = (
+        Date._exposed_
+        | _OfDay._exposed_
+        | {"astimezone", "date", "time", "timestamp", "timetz", "tzname", "utcoffset"}
+    )
 
     def _aware(self) -> real.datetime:
         value: real.datetime = self._value
