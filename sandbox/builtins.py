@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -196,6 +197,11 @@ class Builtins(HostObject):
             self._charge(modulus.bit_length() * width)  # for the inverse
         return pow(base, exponent, modulus)
 
+    def _chr(self, code: Any, /) -> str:
+        if isinstance(code, int) and not 0 <= code <= sys.maxunicode:
+            raise ValueError("chr() arg not in range(0x110000)")
+        return chr(code)
+
     def _hex(self, number: Any, /) -> str:
         return hex(self._digits(number))
 
@@ -353,11 +359,11 @@ class Costed(HostObject):
 def guest_builtins(host: Builtins, methods: Methods, sets: SetMaker) -> dict[str, Any]:
     """Return the names that every module of a guest sees."""
     makers: dict[str, tuple[type, Callable[..., Any], Any, dict[str, Any]]] = {
-        "bool": (bool, host._bool, bool, {}),
+        "bool": (bool, host._bool, bool, {"is_integer": methods.is_integer}),
         "bytes": (bytes, host._bytes, bytes, {"fromhex": methods.fromhex}),
         "dict": (dict, host._dict, dict, {"fromkeys": methods.fromkeys}),
         "float": (float, host._float, float, {"fromhex": methods.float_fromhex}),
-        "int": (int, host._int, int, {"from_bytes": host._from_bytes}),
+        "int": (int, host._int, int, {"from_bytes": host._from_bytes, "is_integer": methods.is_integer}),
         "list": (list, host._list, list, {}),
         "str": (str, host._str, str, {"maketrans": methods.maketrans}),
         "tuple": (tuple, host._tuple, tuple, {}),

@@ -14,6 +14,7 @@ from sandbox import costs, policy
 from sandbox.classes import FrozenGuestType, GuestType, arguments_of, set_arguments
 from sandbox.faults import Terminated
 from sandbox.host import HostObject
+from sandbox.messages import steady
 from sandbox.meter import Meter
 from sandbox.operators import bounded_ends
 from sandbox.sets import VIEWS
@@ -209,14 +210,16 @@ _KEYS: Final[type] = type(_NOTHING.keys())
 
 
 def clean(error: BaseException | None) -> None:
-    """Remove addresses from the message, and the way back to the object that failed."""
+    """Bring the message into one form, without addresses, and remove the way back to what failed."""
     if error is None:
         return
     if isinstance(error, AttributeError) and error.obj is not None:
         error.obj = None
     args = arguments_of(error)
-    if args and type(args[0]) is str and " at 0x" in args[0]:
-        set_arguments(error, (scrub(args[0]), *args[1:]))
+    if args and type(args[0]) is str:
+        message = steady(scrub(args[0]) if " at 0x" in args[0] else args[0])
+        if message is not args[0]:
+            set_arguments(error, (message, *args[1:]))
 
 
 def _name(kind: type) -> str:

@@ -88,6 +88,7 @@ class Methods:
             range: {"index": self._range_scan("index"), "count": self._range_scan("count")},
             int: {
                 "to_bytes": self._to_bytes, "from_bytes": self._from_bytes_on, "bit_count": self._bit_count,
+                "is_integer": self.is_integer,
             },
         }  # fmt: skip
 
@@ -261,3 +262,9 @@ class Methods:
     def _bit_count(self, value: int) -> int:
         self._charge(value.bit_length() // (4 * costs.INTEGER_BITS))
         return int(value).bit_count()
+
+    def is_integer(self, value: Any) -> bool:
+        """Integers have it from 3.12 on."""
+        if not isinstance(value, int):
+            raise TypeError("is_integer() takes an int")
+        return True

@@ -72,6 +72,7 @@ DENIED_ATTRIBUTES: Final = MappingProxyType(
         },
         "mro": Refusal("it leads to the base classes of the interpreter", "use isinstance(x, Class)"),
         "obj": Refusal("on exceptions it leads back to the object that failed", "use another name"),
+        "name_from": Refusal("versions before 3.12 do not have it", "use name"),
         "with_traceback": Refusal(
             "tracebacks lead to the interpreter's frames", "raise the exception as it is"
         ),
@@ -112,13 +113,13 @@ COSTED_ATTRIBUTES: Final = frozenset(
         # dicts
         "update fromkeys get setdefault pop popitem clear isdisjoint mapping "
         # numbers
-        "from_bytes to_bytes bit_count as_integer_ratio"
+        "from_bytes to_bytes bit_count as_integer_ratio is_integer"
     )
 )
 # Those of them that read a text once, whatever the arguments: on a short one they are loaded as they are.
 SCANNING_ATTRIBUTES: Final = frozenset(
     words(
-        "splitlines upper lower title capitalize casefold swapcase removeprefix removesuffix "
+        "upper lower title capitalize casefold swapcase removeprefix removesuffix "
         "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable isspace "
         "istitle isupper"
     )

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from sandbox import costs, policy
 from sandbox.classes import arguments_of, inherited_fields, is_guest_class, is_guest_instance
 from sandbox.host import HostObject
+from sandbox.messages import steady
 from sandbox.meter import Meter
 from sandbox.sets import FrozenSet, Set
 
@@ -88,7 +89,7 @@ class Texts:
         if len(args) == 1:
             if isinstance(error, KeyError):
                 return self.repr(args[0])
-            return self.limit(scrub(self.str(args[0])))
+            return self.limit(steady(scrub(self.str(args[0]))))
         if isinstance(error, OSError) and len(args) == 2:
             return self.limit(f"[Errno {self.str(args[0])}] {self.str(args[1])}")
         if isinstance(error, UnicodeError) and len(args) == 5:

@@ -22,6 +22,7 @@ _WRITTEN_OUT: Final = frozenset({"backslashreplace", "xmlcharrefreplace"})  # an
 _WRITTEN_STEPS: Final = 2  # characters of those per step
 _TABLE_CHARACTERS: Final = 4  # translated per step
 _PAIR_ITEMS: Final = 8  # of a list that is joined, per step: they are looked at three times
+_LINES: Final = 8  # split off per step
 _GROWING: Final = ("upper", "lower", "title", "capitalize", "casefold", "swapcase")
 _PADDING: Final = ("center", "ljust", "rjust", "zfill")
 _TRIMMING: Final = ("strip", "lstrip", "rstrip")
@@ -63,6 +64,7 @@ class TextMethods:
             "rsplit": self._split("rsplit", costs.backward_steps),
             "partition": self._part("partition", costs.forward_steps),
             "rpartition": self._part("rpartition", costs.backward_steps),
+            "splitlines": self._splitlines,
             "startswith": self._edge("startswith"),
             "endswith": self._edge("endswith"),
             **{name: self._pad(name) for name in _PADDING},
@@ -124,6 +126,12 @@ class TextMethods:
             return result
 
         return titled(split, method)
+
+    def _splitlines(self, value: Any, keepends: Any = False) -> Any:
+        self.scanned(value)
+        result = value.splitlines(bool(keepends))  # 3.11 takes integers alone
+        self._charge(len(result) // _LINES)
+        return result
 
     def _part(self, method: str, steps: Callable[[int, int], int]) -> Method:
         def part(value: Any, sep: Any, /) -> Any:

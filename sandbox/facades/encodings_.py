@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import costs, policy
+from sandbox.facades import addresses
 from sandbox.facades.base import Facade, data, integer, text
 from sandbox.faces import Face
 from sandbox.host import HostObject
@@ -261,7 +262,7 @@ class Url(HostObject):
     def geturl(self) -> str:
         parts = self._parts()
         self._charge(2 * _CALL_STEPS + sum(map(len, parts)) // costs.SCAN_BYTES)
-        return urllib.parse.urlunparse(parts)
+        return addresses.unsplit(parts)
 
 
 def build_urllib_parse(runtime: GuestRuntime) -> Facade:
@@ -325,7 +326,7 @@ def build_urllib_parse(runtime: GuestRuntime) -> Facade:
         return Url(urllib.parse.urlparse(address(url)), charge)
 
     def urljoin(base: Any, url: Any) -> str:
-        return urllib.parse.urljoin(address(base), address(url))
+        return addresses.join(address(base), address(url))
 
     return Facade(
         "urllib.parse",

@@ -29,6 +29,17 @@ class JSONDecodeError(ValueError):
     """What `json.loads` raises on text that is not JSON."""
 
 
+def _steady(error: json.JSONDecodeError) -> json.JSONDecodeError:
+    """Return the error of a comma before the end as versions before 3.13 tell it: by what follows."""
+    if not error.msg.startswith("Illegal trailing comma"):
+        return error
+    at = error.pos + 1
+    while error.doc[at] in " \t\n\r":
+        at += 1
+    what = "Expecting value" if error.doc[at] == "]" else "Expecting property name enclosed in double quotes"
+    return json.JSONDecodeError(what, error.doc, at)
+
+
 class Writer:
     def __init__(
         self,
@@ -201,6 +212,7 @@ def build(runtime: GuestRuntime) -> Facade:
         try:
             return json.loads(source, parse_int=whole_number)
         except json.JSONDecodeError as error:
+            error = _steady(error)
             raise JSONDecodeError(
                 f"{error.msg}: line {error.lineno} column {error.colno} (char {error.pos})"
             ) from None

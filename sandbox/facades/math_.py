@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FLOAT: Final = words(
     "acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh degrees erf erfc exp exp2 "
     "expm1 fabs floor "
-    "fmod frexp gamma isclose isfinite isinf isnan ldexp lgamma log log10 log1p log2 modf nextafter "
+    "fmod frexp gamma isclose isfinite isinf isnan ldexp lgamma log10 log1p log2 modf "
     "pow radians "
     "remainder sin sinh sqrt tan tanh trunc ulp"
 )
@@ -82,6 +82,14 @@ def build(runtime: GuestRuntime) -> Facade:
         charge(len(values))
         return math.fsum(values)
 
+    def log(*args: Any) -> float:
+        if not 1 <= len(args) <= 2:
+            raise TypeError("log() takes a number and a base")
+        return math.log(*map(number, args))
+
+    def nextafter(x: Any, y: Any) -> float:
+        return math.nextafter(number(x), number(y))
+
     def prod(items: Any, *, start: Any = 1) -> Any:
         for item in numbers(items):
             start = multiply(start, item)
@@ -95,7 +103,7 @@ def build(runtime: GuestRuntime) -> Facade:
 
     own: dict[str, Callable[..., Any]] = {
         "comb": comb, "dist": dist, "factorial": factorial, "fsum": fsum, "gcd": gcd, "hypot": hypot,
-        "isqrt": isqrt, "lcm": lcm, "perm": perm, "prod": prod,
+        "isqrt": isqrt, "lcm": lcm, "log": log, "nextafter": nextafter, "perm": perm, "prod": prod,
     }  # fmt: skip
     members: dict[str, Any] = {name: getattr(math, name) for name in (*_FLOAT, *_CONSTANTS)}
     assert policy.INTEGER_BITS_MAX <= 2**14, "ceil and floor of floats stay below the cap"
