@@ -49,6 +49,11 @@ class Admin:
     def post(self, name: str, body: object) -> Any:
         return self._ask("POST", f"/api/v1/{name}", body)
 
+    def call(self, path: str, args: Mapping[str, Value]) -> Value:
+        """Return what a function of any kind gives, once. Raises like `query_at`."""
+        body = {"path": path, "args": to_wire(args), "format": "convex_encoded_json"}
+        return _value_of(path, self._ask("POST", "/api/function", body))
+
     def query_at(self, ts: int, path: str, args: Mapping[str, Value]) -> Value:
         """Return what a query gives as of a commit. Raises `AppError`, `FunctionError` and `AdminFailed`."""
         body = {"path": path, "args": to_wire(args), "ts": encode_ts(ts), "format": "convex_encoded_json"}

@@ -126,7 +126,7 @@ def run(
         return
     try:
         trio.run(run_function, what, click.echo)
-    except* (AppError, FunctionError, ClientError, ValueError) as errors:
+    except* (AppError, FunctionError, ClientError, AdminFailed, ValueError) as errors:
         raise click.ClickException(explain(_leaves(errors)[0])) from None
     except* KeyboardInterrupt:
         raise SystemExit(130) from None  # how watching ends

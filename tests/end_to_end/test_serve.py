@@ -67,6 +67,11 @@ def test_pushed_code_is_served_and_errors_are_for_the_log(start: Start, tmp_path
     request_id = text[13:29]
     process.wait_for_line(rf"M values:fail .*request {request_id}")
     process.wait_for_line(r"ValueError: no such channel")
+    where = ["--url", f"http://{address}", "--data", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "engine", "run", "values:refuse", '{"data": "of a mutation"}', *where]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.stderr == 'Error: AppError: "of a mutation"\n', done.stdout
+
     refused = call(address, "mutation", "values:refuse", data={"code": "NO"})
     assert refused["errorData"] == {"code": "NO"}
     assert refused["errorMessage"].endswith("] Server Error")
