@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sandbox.classes import is_guest_class
 from sandbox.host import HostObject, shown
@@ -108,6 +108,10 @@ class Face(Annotation):
 
     def __getitem__(self, arguments: Any) -> Parameterized:
         return Parameterized(self, arguments)
+
+    def __iter__(self) -> NoReturn:
+        """Without this the interpreter would ask for item after item, for ever."""
+        raise TypeError(f"the class {self._title} is not iterable")
 
     def _real_(self) -> Any:
         return self._annotation

@@ -35,6 +35,8 @@ def structure_guards(meter: Meter, structure: Structure) -> dict[str, Callable[.
         kind = type(value)
         if kind is range:
             bounded_ends(step)
+        if type(value) is dict:
+            raise TypeError("unhashable type: 'slice'")  # it is hashable from 3.12 on
         result = value[start:stop:step]
         if kind is str or kind is bytes:
             charge(len(result) // costs.COPY_BYTES)

@@ -9,7 +9,7 @@ compiled is kept: a pattern and its automata live as long as the guest holds it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import re2  # type: ignore[import-untyped]  # a compiled package without stubs
 
@@ -121,6 +121,9 @@ class Match(HostObject):
 
     def __getitem__(self, group: Any) -> Any:
         return self.group(group)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a match is not iterable; use groups()")
 
     def _repr_(self) -> str:
         return f"<re.Match object; span={self.span()}, match={self.group()!r}>"

@@ -10,6 +10,8 @@ from sandbox.messages import LENGTH_MAX, steady
 
 # What is raised, and the text that a guest and a client see on 3.11, 3.12 and 3.13.
 TEXTS = {
+    "list(str)": "the class str is not iterable",
+    "{}[1:2]": "unhashable type: 'slice'",
     "max([])": "max() arg is an empty sequence",
     "min(())": "min() arg is an empty sequence",
     "x % 0": "float modulo",
@@ -104,7 +106,7 @@ def test_an_operation_gives_the_same_on_every_version(work: str, runtime: GuestR
 
 @pytest.mark.parametrize("text", list(JSON))
 def test_json_that_ends_in_a_comma_is_told_alike(text: str, runtime: GuestRuntime) -> None:
-    with pytest.raises(ValueError, match="comma|Expecting") as caught:
+    with pytest.raises(ValueError, match="Expecting") as caught:
         runtime.facade("json").loads(text)
     assert str(caught.value) == JSON[text]
 
