@@ -156,7 +156,9 @@ async def test_document_that_is_named_was_both_read_and_written(it: Deployed) ->
     draw = random.Random(seed)
     posts = [await it.run("posts:add", place=draw.choice("ab")) for _ in range(6)]
     named = 0
-    for _ in range(25):
+    for pair in range(1000):
+        if pair >= 25 and named:
+            break  # few pairs conflict: one of six posts is the newest of its place
         calls = [
             draw.choice(
                 [("posts:like", {"post": draw.choice(posts)}), ("posts:like_newest", {"place": place})]
