@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import threading
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -238,6 +240,20 @@ async def test_bomb_is_given_up_while_it_comes_in() -> None:
             await fetch(server.url)
 
 
+async def test_bomb_takes_no_more_memory_than_a_body_may() -> None:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    piece = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)  # 1 KiB, which can be repeated
+    assert len(piece) * 50 < 64 * 1024, "of the whole bomb, 50 MiB arrive at once"
+    async with serving(answer(piece * 200, "Content-Encoding: deflate")) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(FetchFailed, match="larger than"):
+                await fetch(server.url)
+            assert tracemalloc.get_traced_memory()[1] < 3 * BODY_BYTES_MAX
+        finally:
+            tracemalloc.stop()
+
+
 async def test_redirects_are_followed() -> None:
     async with serving(to("/b?c", 301), to("d", 307), answer(b"here")) as server:
         found = await fetch(f"{server.url}/a/x", headers=[["Authorization", "me"]])
@@ -439,6 +455,28 @@ async def test_unknown_host_is_named() -> None:
 
     with pytest.raises(FetchFailed, match=r"^https://nobody\.example: no such host is known"):
         await Fetches(allow_private=False, resolve=unknown).fetch(call("https://nobody.example/"))
+
+
+async def test_resolver_that_is_slow_is_given_up(mock_clock: trio.testing.MockClock) -> None:
+    def resolve(_host: str, _port: int) -> list[str]:
+        trio.from_thread.run_sync(asked.set)
+        over.wait()
+        return []
+
+    async def expect_failure() -> None:
+        with pytest.raises(FetchFailed, match="no full answer within 1500 ms"):
+            await Fetches(allow_private=False, resolve=resolve).fetch(
+                call("http://slow.example/", timeoutMs=1500)
+            )
+
+    asked, over = trio.Event(), threading.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_failure)
+            await asked.wait()
+            mock_clock.jump(1.6)
+    finally:
+        over.set()
 
 
 async def test_refused_connection_is_told() -> None:
