@@ -253,8 +253,8 @@ class _Network(httpcore.AsyncNetworkBackend):
         allowed = [address for address in found if self._allow_private or is_public(address)]
         if not allowed:
             raise FetchFailed(
-                f"{self._origin}: is not a public address; `tidewell serve` lets functions reach the "
-                "internet only, so use a public address of the service (`tidewell dev` reaches any)"
+                f"{self._origin}: is not a public address; use one of the service that is, or serve with "
+                "--fetch-private"
             )
         return allowed[:_ADDRESSES_MAX]
 
