@@ -13,7 +13,7 @@ A map, from what decides to what a person touches:
     queries, query_entries, query_lanes       the query cache; its records; executions on their way
     read_registry, interval_index,            who is told of a commit, and when
       interval_tree, doorbells, alarms, explain
-    actions                                   functions outside transactions
+    actions, fetches                          functions outside transactions, and their way out
     runner, guest_outcomes, guest             calls in workers; what a worker says; the worker's side
     code, push, app_folder                    versions of an app, and how one becomes active
     app_settings                              what tidewell.toml says

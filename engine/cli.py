@@ -86,12 +86,14 @@ def dev(app: Path, data: Path | None, page: Path | None, verbose: bool, **hostin
 @click.option("--page", type=click.Path(path_type=Path), help="Static files for /.")
 @click.option("--origin", help="URL at which clients reach it, such as that of a proxy with TLS.")
 @click.option("--site-origin", help="The same for the HTTP actions.")
+@click.option("--fetch-private", is_flag=True, help="Let ctx.fetch reach addresses that are not public.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every query that runs, also those that say nothing.")
 def serve(
     data: Path,
     page: Path | None,
     origin: str | None,
     site_origin: str | None,
+    fetch_private: bool,
     verbose: bool,
     **hosting: Any,
 ) -> None:
@@ -103,7 +105,8 @@ def serve(
     _check_page(page)
     where = attrs.evolve(read_hosting(**hosting), origin=origin, site_origin=site_origin)
     try:
-        trio.run(run_serve, ServeOptions(data, where, page), Report(Console(soft_wrap=True), verbose))
+        options = ServeOptions(data, where, page, fetch_private)
+        trio.run(run_serve, options, Report(Console(soft_wrap=True), verbose))
     except* (StoreError, CannotListen, PoolFailed) as errors:
         raise click.ClickException(str(_first(errors))) from None
 

@@ -38,6 +38,7 @@ from engine.conditions import keep_current
 from engine.conflicts import Conflicts
 from engine.environment import Environment
 from engine.explain import Explained, explain
+from engine.fetches import Fetches
 from engine.files import Files
 from engine.housekeeping import Housekeeping
 from engine.idempotency import Idempotency
@@ -203,16 +204,21 @@ def open_deployment(
     chance: Chance,
     on_execution: OnExecution,
     production: bool = False,
+    fetch_private: bool = True,
     seams: Seams = REAL,
 ) -> Deployment:
     """Open the deployment in `folder`, made if need be.
+
+    Args:
+      fetch_private: whether actions may fetch from addresses that are not public.
 
     Raises:
       StoreError: the folder cannot be used; one line says why and what to do.
     """
     store = seams.open_store(folder / "store")
     try:
-        return _assemble(folder, store, clock, chance, on_execution, production, seams)
+        fetches = Fetches(fetch_private)
+        return _assemble(folder, store, clock, chance, on_execution, production, fetches, seams)
     except BaseException:
         store.close()
         raise
@@ -225,6 +231,7 @@ def _assemble(
     chance: Chance,
     on_execution: OnExecution,
     production: bool,
+    fetches: Fetches,
     seams: Seams,
 ) -> Deployment:
     cursor_key = kept_secret(folder / "cursor-key")
@@ -273,10 +280,11 @@ def _assemble(
         chance,
         current_code,
         lambda call: queries.query(call, None),
-        lambda call: mutations.mutate(call, None),
+        mutations.mutate,
         on_execution,
         lambda: environment.variables,
         files,
+        fetches,
     )
     pusher = Pusher(
         store,

@@ -26,6 +26,7 @@ class ServeOptions:
     data: Path
     hosting: Hosting
     page: Path | None = None
+    fetch_private: bool = False
 
 
 async def run_serve(options: ServeOptions, report: Report) -> None:
@@ -38,7 +39,12 @@ async def run_serve(options: ServeOptions, report: Report) -> None:
         spare_the_event_loop()
         clock, chance = SystemClock(), SystemChance()
         deployment = open_deployment(
-            options.data, clock=clock, chance=chance, on_execution=report.execution, production=True
+            options.data,
+            clock=clock,
+            chance=chance,
+            on_execution=report.execution,
+            production=True,
+            fetch_private=options.fetch_private,
         )
         host = Host(
             deployment,

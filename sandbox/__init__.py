@@ -16,7 +16,8 @@ guest code can say; the kernel wall decides what its process can do.
     loader, analyser, analysis, index_uses    an app's modules, and what a push learns of them
     sdk, context, database, query, ranges,    what an app is written against: `tidewell` and `ctx`
       filters, pagination, cursors, url_text,
-      files, file_links, http_actions
+      files, file_links, http_actions,
+      fetching, later
     transaction, limits, convert, log_lines   what is under it
     passing, trail, places                    what is kept of what was asked there, and by which line
     calls, execution, executor                one call, and those nested in it

@@ -21,6 +21,7 @@ from sandbox.file_links import FileLinks
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
 from sandbox.http_actions import GuestRequest, give_back
+from sandbox.later import Later
 from sandbox.loader import App, Function, Modules
 from sandbox.log_lines import LogLines
 from sandbox.nested import NestedCalls
@@ -116,12 +117,7 @@ class Calls:
         wanted: dict[str, int] | None,
     ) -> Value:
         """Run what a handler asked for with `ctx.run_*`, which has checked that its kind may."""
-        try:
-            function = self._find(path, _KINDS[operation], is_public_only=False)
-            if function.spec.is_http:
-                raise Unreached("InvalidFunctionCall", f"{path} {DIRECT_CALL}")
-        except Unreached as error:
-            raise FunctionError(path, str(error)) from None
+        function = self._find_nested(operation, path)
         if level.kind == "action":
             if wanted is not None:
                 raise InvalidFunctionCall("limits= is for calls inside a transaction; an action has none")
@@ -129,6 +125,15 @@ class Calls:
         if level.depth >= NESTED_DEPTH_MAX:
             raise FunctionError(path, f"CallDepth: calls are nested deeper than {NESTED_DEPTH_MAX}")
         return self._run_inside(level, function, args, wanted)
+
+    def _find_nested(self, operation: str, path: str) -> Function:
+        try:
+            function = self._find(path, _KINDS[operation], is_public_only=False)
+            if function.spec.is_http:
+                raise Unreached("InvalidFunctionCall", f"{path} {DIRECT_CALL}")
+        except Unreached as error:
+            raise FunctionError(path, str(error)) from None
+        return function
 
     # ---- in the same transaction ---------------------------------------------------
 
@@ -189,14 +194,37 @@ class Calls:
 
     # ---- from an action ------------------------------------------------------------
 
-    def _run_by_engine(self, level: Level, function: Function, operation: Any, args: Arguments) -> Value:
+    def prepare_nested(self, level: Level, operation: str, path: str, args: Arguments) -> Later:
+        """Check a call that an action is going to make with others (`ctx.parallel`)."""
+        function = self._find_nested(operation, path)
+        return Later(operation, path, self._values_for_engine(function, args), lambda value: value)
+
+    def run_together(self, level: Level, calls: list[Later]) -> list[Any]:
+        """Have the engine make calls side by side; of each its result, or the exception it ended with."""
+        asked: list[Value] = [
+            {"args": call._args, "operation": call._operation, "path": call._path} for call in calls
+        ]
+        reply = self._syscall("parallel", level.path, {"calls": asked})
+        self._let_time_pass(level, reply)
+        answers = unpack_trusted(reply.value)
+        return [
+            call._take(answer["value"]) if answer["ok"] else _failure(answer["value"])
+            for call, answer in zip(calls, answers, strict=True)
+        ]
+
+    def _values_for_engine(self, function: Function, args: Arguments) -> dict[str, Value]:
         try:  # what Python means by an int is decided here; the callee checks the rest again
-            values = self._checked_arguments(function, args, Scope(spend=self._runtime.meter.charge))
+            return self._checked_arguments(function, args, Scope(spend=self._runtime.meter.charge))
         except Unreached as error:
             raise FunctionError(function.spec.path, str(error)) from None
-        reply = self._syscall(operation, function.spec.path, values)
-        level.execution.now_ms = self._runtime.now_ms = max(reply.now_ms, self._runtime.now_ms)
+
+    def _run_by_engine(self, level: Level, function: Function, operation: Any, args: Arguments) -> Value:
+        reply = self._syscall(operation, function.spec.path, self._values_for_engine(function, args))
+        self._let_time_pass(level, reply)
         return self._taken(reply)
+
+    def _let_time_pass(self, level: Level, reply: SyscallReply) -> None:
+        level.execution.now_ms = self._runtime.now_ms = max(reply.now_ms, self._runtime.now_ms)
 
     def _ask_files(self, operation: str, args: dict[str, Value]) -> Value:
         return self._taken(self._syscall("files", operation, args))
@@ -206,9 +234,7 @@ class Calls:
         answer = unpack_trusted(reply.value)
         if reply.ok:
             return answer
-        if "data" in answer:
-            raise AppError(answer["data"])
-        raise FunctionError(answer["path"], answer["message"].partition("\n")[0].removeprefix("Uncaught "))
+        raise _failure(answer)
 
     def _syscall(self, operation: Any, path: str, args: dict[str, Value]) -> SyscallReply:
         self._syscalls += 1
@@ -328,6 +354,8 @@ class Calls:
         return Surroundings(
             runtime=self._runtime,
             run_nested=self.run_nested,
+            prepare_nested=self.prepare_nested,
+            run_together=self.run_together,
             request=self._request,
             environment=self._environment,
             file=function.spec.file,
@@ -335,3 +363,10 @@ class Calls:
             links=self._links,
             ask_files=self._ask_files,
         )
+
+
+def _failure(told: dict[str, Any]) -> AppError | FunctionError:
+    """Return the exception for what the engine says went wrong."""
+    if "data" in told:
+        return AppError(told["data"])
+    return FunctionError(told["path"], told["message"].partition("\n")[0].removeprefix("Uncaught "))

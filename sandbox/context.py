@@ -15,10 +15,12 @@ from sandbox.convert import take_in_wide
 from sandbox.database import DatabaseReader, DatabaseWriter, NotAllowed
 from sandbox.execution import Execution, Level
 from sandbox.facades.random_ import Random
+from sandbox.fetching import TIMEOUT_S, Fetched, fetch_message
 from sandbox.file_links import FileLinks
 from sandbox.files import ActionStorage, AskFiles, MutationStorage, Storage
 from sandbox.guest import GuestRuntime
 from sandbox.host import HostObject
+from sandbox.later import Later, Laters, checked_laters
 from sandbox.limits import DEFAULTS
 from sandbox.sdk import path_named
 from tidewell.errors import InvalidValue, TidewellError
@@ -28,6 +30,11 @@ from tidewell.values import Value, normalize
 ENVIRONMENT_TABLE: Final = "_environment_variables"  # rows of {"name", "value"}, written by the engine
 ENVIRONMENT_INDEX: Final = "by_name"
 BUCKET_SECONDS_MAX: Final = 366 * 24 * 3600
+OUTSIDE: Final = {
+    "fetch": "what it gets could not be had again when it is run again; fetch in an action",
+    "later": "its calls are one transaction and run one after another; use it in an action",
+    "parallel": "its calls are one transaction and run one after another; use it in an action",
+}
 OBSERVED_MAX: Final = 64  # different things that one execution may have looked at
 
 
@@ -43,12 +50,20 @@ class Arguments:
 RunNested = Callable[[Level, str, str, Arguments, dict[str, int] | None], Value]
 
 
+# (level, operation, canonical path, arguments) -> the call, checked and not made
+PrepareNested = Callable[[Level, str, str, Arguments], Later]
+# (level, calls) -> of each its result, or the exception that it ended with
+RunTogether = Callable[[Level, list[Later]], list[Any]]
+
+
 @attrs.frozen
 class Surroundings:
     """What the faces of one call need besides its level."""
 
     runtime: GuestRuntime
     run_nested: RunNested
+    prepare_nested: PrepareNested
+    run_together: RunTogether
     request: dict[str, Value]
     environment: dict[str, Value] | None  # None: read the rows of the table
     file: str
@@ -170,6 +185,7 @@ class Context(HostObject):
             "db",
             "env",
             "fetch",
+            "later",
             "log",
             "meta",
             "now",
@@ -228,12 +244,56 @@ class Context(HostObject):
         return kind(self._level, around.links, self.env.get)
 
     @property
-    def fetch(self) -> NoReturn:
-        raise NotAllowed("this version of Tidewell does not have ctx.fetch")
+    def later(self) -> Laters:
+        """Calls for `parallel`, in an action."""
+        self._refuse("later")
+        return Laters(self._run_later, self._fetch_later)
 
-    @property
-    def parallel(self) -> NoReturn:
-        raise NotAllowed("this version of Tidewell does not have ctx.parallel; make the calls one by one")
+    def fetch(
+        self,
+        url: Any,
+        *,
+        method: Any = "GET",
+        headers: Any = None,
+        body: Any = None,
+        json: Any = None,
+        timeout: Any = None,
+        redirect: Any = "follow",
+    ) -> Fetched:
+        """Make an HTTP request, from an action; raises `FunctionError` when there is no answer."""
+        self._refuse("fetch")
+        asked = self._fetch_later(
+            url, method=method, headers=headers, body=body, json=json, timeout=timeout, redirect=redirect
+        )
+        (answer,) = self._together([asked], keeps_failures=False)
+        fetched: Fetched = answer
+        return fetched
+
+    def parallel(self, *calls: Any, return_exceptions: Any = False) -> list[Any]:
+        """Make calls of `ctx.later` side by side; their results, in the order of the calls.
+
+        All of them end before this does. Then the first that failed raises, or with
+        `return_exceptions` stands in the list as its exception.
+        """
+        self._refuse("parallel")
+        return self._together(checked_laters(calls), keeps_failures=bool(return_exceptions))
+
+    def _together(self, calls: list[Later], *, keeps_failures: bool) -> list[Any]:
+        results = self._surroundings.run_together(self._level, calls)
+        for result in results:
+            if isinstance(result, Exception) and not keeps_failures:
+                raise result
+        return results
+
+    def _run_later(self, operation: str, fn: Any, args: Any) -> Later:
+        path, taken = self._taken_call(fn, args)
+        return self._surroundings.prepare_nested(self._level, operation, path, taken)
+
+    def _fetch_later(self, url: Any, *, timeout: Any, **options: Any) -> Later:
+        runtime = self._surroundings.runtime
+        wait_s = TIMEOUT_S if timeout is None else timeout
+        message = fetch_message(runtime, url, timeout=wait_s, **options)
+        return Later("fetch", "ctx.fetch", message, lambda answer: Fetched(runtime, answer))
 
     def now(self) -> int:
         """Milliseconds since the epoch; the same throughout a query or a mutation."""
@@ -268,12 +328,16 @@ class Context(HostObject):
 
     def _run(self, operation: str, fn: Any, args: Any, limits: Any) -> Value:
         self._refuse(operation)
+        path, taken = self._taken_call(fn, args)
+        wanted = None if limits is None else _checked_limits(limits)
+        return self._surroundings.run_nested(self._level, operation, path, taken, wanted)
+
+    def _taken_call(self, fn: Any, args: Any) -> tuple[str, Arguments]:
         path = path_named(fn)
         taken, has_wide = take_in_wide({} if args is None else args, "args", self._level.execution.charge)
         if type(taken) is not dict:
             raise InvalidValue("args", f"the arguments of {path} are one dict, found a {type(args).__name__}")
-        wanted = None if limits is None else _checked_limits(limits)
-        return self._surroundings.run_nested(self._level, operation, path, Arguments(taken, has_wide), wanted)
+        return path, Arguments(taken, has_wide)
 
     def _refuse(self, operation: str) -> None:
         """Raise when this kind of function cannot do `operation`."""
@@ -292,6 +356,8 @@ class QueryContext(Context):
         return self._db
 
     def _refuse(self, operation: str) -> None:
+        if operation in OUTSIDE:
+            raise NotAllowed(f"a query cannot use ctx.{operation}: {OUTSIDE[operation]}")
         if operation != "run_query":
             raise NotAllowed(
                 f"a query cannot use ctx.{operation}(): it only reads; make it a mutation or an action"
@@ -311,6 +377,8 @@ class MutationContext(Context):
         return self._db
 
     def _refuse(self, operation: str) -> None:
+        if operation in OUTSIDE:
+            raise NotAllowed(f"a mutation cannot use ctx.{operation}: {OUTSIDE[operation]}")
         if operation == "run_action":
             raise NotAllowed(
                 "a mutation cannot use ctx.run_action(): it could not be undone; call it from an action"

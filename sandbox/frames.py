@@ -221,7 +221,8 @@ class Syscall(_Frame, tag="syscall"):
     number: Count  # counts up within the call, from 1
     # "stream" is a piece of an HTTP action's answer: its head, then bytes (`sandbox/http_actions.py`).
     # "files" is an operation of `ctx.storage`, which `path` names (`engine/files.py`).
-    operation: Literal["run_query", "run_mutation", "run_action", "stream", "files"]
+    # "fetch" is an exchange with the outside (`sandbox/fetching.py`), "parallel" several of these at once.
+    operation: Literal["run_query", "run_mutation", "run_action", "stream", "files", "fetch", "parallel"]
     path: Name
     args: Packed
     log_lines: LogLines = []  # printed since the last frame, so that a long action's log is live

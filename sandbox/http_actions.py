@@ -206,7 +206,7 @@ class ResponseMaker(HostObject):
     def __call__(self, body: Any = None, status: Any = 200, headers: Any = None) -> GuestResponse:
         if type(status) is not int or not 200 <= status <= 599:
             raise ValueError("the status of a response is a number from 200 to 599")
-        taken = _headers(headers)
+        taken = taken_headers(headers)
         names = {name for name, _ in taken}
         if body is None:
             data: Any = b""
@@ -226,7 +226,8 @@ class ResponseMaker(HostObject):
         return GuestResponse(data, status, taken)
 
 
-def _headers(headers: Any) -> Pairs:
+def taken_headers(headers: Any) -> Pairs:
+    """Return the headers of a response, or of a request of our own, lower-case. Raises for what is none."""
     if headers is None:
         return []
     if type(headers) is dict:
@@ -236,7 +237,7 @@ def _headers(headers: Any) -> Pairs:
     else:
         raise TypeError("headers is a dict of texts, or a list of pairs of them")
     if len(rows) > HEADERS_MAX:
-        raise ValueError(f"a response has at most {HEADERS_MAX} headers")
+        raise ValueError(f"at most {HEADERS_MAX} headers, found {len(rows)}")
     taken: Pairs = []
     for name, value in rows:
         if type(name) is not str or type(value) is not str:

@@ -32,6 +32,8 @@ DOORS: dict[str, tuple[tuple[str, ...], int]] = {
     "trio_websocket": (("engine/connection.py", "tidewell/client/"), 2),
     "cattrs": (("tidewell/protocol.py", "engine/"), 2),
     "h11": (("engine/http.py", "engine/outgoing.py"), 2),
+    "httpx": (("engine/fetches.py",), 1),
+    "httpcore": (("engine/fetches.py",), 1),
     "jwt": (("engine/jwks.py",), 1),
     "click": (("engine/cli.py", "engine/*_options.py", "engine/*_commands.py"), 16),
     "rich": (("engine/cli.py", "engine/report.py", "engine/*_commands.py"), 12),

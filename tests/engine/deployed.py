@@ -211,6 +211,7 @@ async def deployed(
     run_blocking: Any = run_in_thread,
     clock: Any = None,
     chance: Any = None,
+    fetch_private: bool = True,
 ) -> AsyncIterator[Deployed]:
     """Open a deployment, push `files` if there are any, and end in order afterwards."""
     traffic = Traffic()
@@ -240,6 +241,7 @@ async def deployed(
         clock=clock or SystemClock(),
         chance=chance or SystemChance(),
         on_execution=lambda asked, kind, ended, seconds: executions.append((kind, asked.path, ended)),
+        fetch_private=fetch_private,
         seams=Seams(open_store, open_pool, run_blocking),
     )
     async with trio.open_nursery() as nursery:

@@ -10,10 +10,11 @@ import pytest
 import trio
 import trio.testing
 
+from engine.actions import TOGETHER_MAX
 from engine.backend import ActionOutcome, Identity
 from sandbox.pool import WorkerLost
 
-from .deployed import Deployed, call, deployed
+from .deployed import Deployed, Traffic, call, deployed
 
 APP = {
     "jobs.py": """
@@ -170,3 +171,26 @@ async def test_cancelled_caller_ends_the_action_and_not_the_mutation_it_asked_fo
     while it.deployment.mutations.unsettled:
         await trio.testing.wait_all_tasks_blocked()
     assert await it.value("jobs:value") == 1
+
+
+async def test_mutations_of_an_action_are_recorded_under_its_execution_and_their_number(it: Deployed) -> None:
+    assert (await act(it, "jobs:add_twice")).value == [0, 1, 11]
+    [execution] = [frame.calls[0].execution for frame in it.traffic.frames if frame.calls[0].kind == "action"]
+    found = it.deployment.newest_success(f"→{execution}")
+    assert found is not None
+    number, ts = found
+    assert number // TOGETHER_MAX == 4  # a query, a mutation, a query, and this
+    assert ts == it.deployment.head_ts
+
+
+async def test_an_action_has_ten_minutes(it: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    request = Traffic.request
+
+    async def look(traffic: Traffic, worker: Any, frame: Any, **options: Any) -> Any:
+        given.append(options["wall_s"])
+        return await request(traffic, worker, frame, **options)
+
+    monkeypatch.setattr(Traffic, "request", look)
+    await act(it, "jobs:ask_who_too")
+    assert max(given) == 600

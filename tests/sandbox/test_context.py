@@ -31,6 +31,10 @@ APP = {
                 ctx.meta.request()
             elif what == "parallel":
                 ctx.parallel()
+            elif what == "fetch":
+                ctx.fetch("https://a.example")
+            elif what == "later":
+                ctx.later.run_query("m:inner")
             elif what == "scheduler":
                 ctx.scheduler.run_after(0, "m:write")
             elif what == "direct":
@@ -210,7 +214,9 @@ def first_line(outcome: Outcome) -> str:
         ("insert", "NotAllowedInQuery", "a query cannot use ctx.db.insert()"),
         ("request", "NotAllowedInQuery", "a query cannot look at the request"),
         ("scheduler", "NotAllowedInQuery", "does not have the scheduler"),
-        ("parallel", "NotAllowedInQuery", "does not have ctx.parallel"),
+        ("parallel", "NotAllowedInQuery", "a query cannot use ctx.parallel: its calls are one transaction"),
+        ("fetch", "NotAllowedInQuery", "a query cannot use ctx.fetch: what it gets could not be had again"),
+        ("later", "NotAllowedInQuery", "a query cannot use ctx.later: its calls are one transaction"),
         ("direct", "InvalidFunctionCall", "cannot be called directly; use ctx.run_mutation(...)"),
         ("reference", "InvalidFunctionCall", "a function is named by its path"),
         ("declared", "InvalidFunctionCall", "name the function by its path or a reference"),
