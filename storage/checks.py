@@ -6,6 +6,7 @@ ends the check, so one pass tells of everything that is wrong.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 import attrs
 
 from storage.backfill import other_holder
-from storage.catalog import Catalog, IndexInfo, TableInfo
+from storage.catalog import Catalog, CatalogChange, IndexInfo, InvalidCatalogChange, TableInfo
 from storage.catalog_rows import versions
 from storage.commit_log import decode_row, read_rows
 from storage.environment import Db, View
@@ -67,6 +68,9 @@ class Check:
     catalog: Catalog = attrs.field(factory=Catalog, init=False)
     ready_since: dict[int, Timestamp] = attrs.field(factory=dict, init=False)
     garbage: set[tuple[bytes, int]] = attrs.field(factory=set, init=False)
+    # Digests of the catalogs after the horizon that the log has not told of yet, and the one before them.
+    catalogs: dict[Timestamp, bytes] = attrs.field(factory=dict, init=False)
+    oldest_catalog: Catalog = attrs.field(factory=Catalog, init=False)
 
     def run(self) -> None:
         self._check_catalog()
@@ -101,7 +105,13 @@ class Check:
         newest = 0
         for ts, catalog in versions(self.view):
             self.report.checked["versions of the catalog"] += 1
+            if ts <= newest:
+                self.report.add(f"the catalog of commit {ts} stands behind that of {newest}")
             newest, self.catalog = ts, catalog
+            if ts > self.view.state.horizon:
+                self.catalogs[ts] = _digest(catalog)
+            else:
+                self.oldest_catalog = catalog
             for table in catalog.tables.values():
                 for index in table.kept:
                     if index.is_ready:
@@ -121,6 +131,7 @@ class Check:
         """Check the rows of the log and, for each write, the version it left."""
         state = self.view.state
         previous_ts, digest = state.horizon, None
+        catalog = self.oldest_catalog
         counts: Counter[str] = Counter()
         for number, (ts, data) in enumerate(read_rows(self.view, 0, 1 << 63)):
             if number % _PROGRESS_EVERY == 0:
@@ -136,6 +147,15 @@ class Check:
                 self.report.add(f"the log has a gap: {ts} follows {row.previous_ts}, found {previous_ts}")
             if digest is not None and row.previous_digest != digest:
                 self.report.add(f"the log row of {ts} was written after another one than {previous_ts}")
+            if row.catalog is not None:
+                found = self.catalogs.pop(ts, None)
+                try:
+                    catalog = catalog.apply(CatalogChange.unpack(row.catalog))
+                    is_told = found == _digest(catalog)
+                except (InvalidCatalogChange, StoreDamaged):
+                    is_told = False
+                if not is_told:
+                    self.report.add(f"the catalog of commit {ts} is not the one that the log tells of")
             for write in row.writes:
                 if (GARBAGE_TABLE, write.table) in self.garbage:
                     continue
@@ -145,6 +165,8 @@ class Check:
                     ts, document_key(write.table, write.internal_id), write.kind, write.checksum
                 )
             previous_ts, digest = ts, data[:16]
+        for ts in self.catalogs:
+            self.report.add(f"there is a catalog of commit {ts}, and the log tells of none")
         if previous_ts != state.head:
             self.report.add(f"the log ends at {previous_ts}, and the newest commit is {state.head}")
         if digest is not None and digest != state.digest:
@@ -334,6 +356,10 @@ class Check:
                         what = "table" if width == 4 else "index"
                         self.report.add(f"there are rows of {what} {number}, which does not exist")
                     found = cursor.set_range((number + 1).to_bytes(width, "big"))
+
+
+def _digest(catalog: Catalog) -> bytes:
+    return hashlib.blake2b(catalog.pack(), digest_size=16).digest()
 
 
 def _name(key: bytes) -> str:

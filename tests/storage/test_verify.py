@@ -117,6 +117,24 @@ def backdate_entry(writer: Writer) -> None:
     writer.put(writer.dbs.index, key, pack_ts(1))
 
 
+def move_catalog(writer: Writer) -> None:
+    """A catalog that stands where a search by its timestamp does not find it, or finds it too late."""
+    with writer.cursor(writer.dbs.catalog) as cursor:
+        assert cursor.first()
+        assert cursor.next()
+        key, value = cursor.item()
+    writer.delete(writer.dbs.catalog, key)
+    writer.put(writer.dbs.catalog, pack_ts(int.from_bytes(key, "big") + 1), value)
+
+
+def change_catalog(writer: Writer) -> None:
+    with writer.cursor(writer.dbs.catalog) as cursor:
+        assert cursor.first()
+        key, value = cursor.item()
+    assert b"posts" in value
+    writer.put(writer.dbs.catalog, key, value.replace(b"posts", b"paste"))
+
+
 def cut_log(writer: Writer) -> None:
     with writer.cursor(writer.dbs.log) as cursor:
         assert cursor.first()
@@ -179,6 +197,9 @@ def overlap_versions(writer: Writer) -> None:
         (strange_table, "rows of table 77777, which does not exist"),
         (strange_index, "which does not exist"),
         (overlap_versions, "are valid at"),
+        (move_catalog, "is not the one that the log tells of"),
+        (move_catalog, "and the log tells of none"),
+        (change_catalog, "is not the one that the log tells of"),
     ],
 )
 def test_each_kind_of_damage_is_found(path: Path, damage: Callable[[Writer], None], finding: str) -> None:
