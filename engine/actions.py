@@ -32,7 +32,10 @@ ACTIONS_MAX: Final = 64  # running at once, function-semantics 19.3
 DEPTH_MAX: Final = 8  # actions that call actions, function-semantics 19.2
 WALL_S: Final = 600.0  # 17, A6
 TOGETHER_MAX: Final = 1_000  # calls in one `ctx.parallel`; 17, A1
-TOGETHER_BYTES_MAX: Final = 16 * 2**20  # their packed results, which the worker is handed in one piece
+# Their packed results, which the worker is handed in one piece: a largest body that was fetched, and room.
+TOGETHER_BYTES_MAX: Final = 17 * 2**20
+_OPERATIONS: Final = frozenset({"fetch", "run_action", "run_mutation", "run_query"})
+_PATH_LENGTH_MAX: Final = 1_024
 CPU_S: Final = 60.0  # a backstop; fuel ends honest loops first
 
 RunQuery = Callable[[Call], Awaitable[QueryOutcome]]
@@ -274,7 +277,8 @@ def _calls_in(args: dict[str, Value]) -> list[tuple[str, str, dict[str, Value]]]
         if type(call) is not dict or call.keys() != {"args", "operation", "path"}:
             raise frames.ProtocolViolation("a call of a parallel has another shape")
         operation, path, values = call["operation"], call["path"], call["args"]
-        if type(operation) is not str or type(path) is not str or type(values) is not dict:
+        is_call = type(operation) is str and type(path) is str and type(values) is dict
+        if not is_call or operation not in _OPERATIONS or len(path) > _PATH_LENGTH_MAX:
             raise frames.ProtocolViolation("a call of a parallel has another shape")
         read.append((operation, path, values))
     return read

@@ -38,6 +38,11 @@ _EXCHANGES_MAX: Final = 64
 _LOOKUPS_MAX: Final = 16
 _ADDRESSES_MAX: Final = 8
 _PATIENCE_SECONDS: Final = 5  # with one address while the host has more
+# Until the head of an answer is complete: interim answers (1xx) have no bound in HTTP, and each takes
+# a while to read.
+_HEAD_READ_BYTES: Final = 4 * 1024
+_HEAD_RECEIVED_BYTES_MAX: Final = 2 * _HEAD_BYTES_MAX
+_HELD_BYTES_MAX: Final = 256 * 2**20  # bodies of all exchanges under way
 _MEMBERS_MAX: Final = 1024  # of one gzip body: blocks of 64 KiB fill it four times
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -147,12 +152,28 @@ class _Request:
         return attrs.evolve(following, headers=kept)
 
 
+@attrs.define(eq=False)
+class _Room:
+    """What the bodies of all exchanges under way may take together."""
+
+    _held: int = attrs.field(default=0, init=False)
+
+    def take(self, count: int) -> bool:
+        self._held += count
+        return self._held <= _HELD_BYTES_MAX
+
+    def give_back(self, count: int) -> None:
+        self._held -= count
+
+
 @attrs.define
 class _Body:
     """A body as it comes in: inflated when it is compressed, and refused when it grows too large."""
 
     _origin: str
     _coding: str
+    _room: _Room
+    _held: int = attrs.field(default=0, init=False)
     _data: bytearray = attrs.field(factory=bytearray, init=False)
     _received: int = attrs.field(default=0, init=False)
     _members: int = attrs.field(default=0, init=False)
@@ -169,6 +190,10 @@ class _Body:
                 f"{self._origin}: the body is not {self._coding}, though its 'content-encoding' says so; "
                 "ask for it with the header 'accept-encoding: identity'"
             ) from None
+        grown = len(self._data) - self._held
+        self._held += grown
+        if not self._room.take(grown):
+            raise FetchFailed(f"{self._origin}: too much is being fetched at the same time; try again later")
         if max(self._received, len(self._data)) > BODY_BYTES_MAX or self._members > _MEMBERS_MAX:
             raise FetchFailed(
                 f"{self._origin}: the body is larger than {BODY_BYTES_MAX // 2**20} MiB; ask for less at once"
@@ -200,10 +225,44 @@ class _Body:
         )
         return rest
 
+    def release(self) -> None:
+        self._room.give_back(self._held)
+
     def finish(self) -> bytes:
         if self._inflater is not None:
             raise FetchFailed(f"{self._origin}: the compressed body ends too early; try again")
         return bytes(self._data)
+
+
+@attrs.define(eq=False)
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that reads the head of an answer in small pieces, up to a limit."""
+
+    _inner: httpcore.AsyncNetworkStream
+    _network: _Network
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._network.has_head:
+            return await self._inner.read(max_bytes, timeout)
+        data = await self._inner.read(min(max_bytes, _HEAD_READ_BYTES), timeout)
+        self._network.head_bytes += len(data)
+        if self._network.head_bytes > _HEAD_RECEIVED_BYTES_MAX:
+            raise httpcore.RemoteProtocolError("the head of an answer that does not end")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
 
 
 @attrs.define(eq=False)
@@ -214,6 +273,8 @@ class _Network(httpcore.AsyncNetworkBackend):
     _allow_private: bool
     _resolve: Resolve
     _lookups: trio.CapacityLimiter
+    has_head: bool = attrs.field(default=False, init=False)
+    head_bytes: int = attrs.field(default=0, init=False)
     _streams: list[httpcore.AsyncNetworkStream] = attrs.field(factory=list, init=False)
 
     async def connect_tcp(
@@ -234,7 +295,7 @@ class _Network(httpcore.AsyncNetworkBackend):
                         address, port, timeout, local_address, socket_options
                     )
                     self._streams.append(stream)
-                    return stream
+                    return _Stream(stream, self)
             except httpcore.ConnectError:
                 if address == last:
                     raise
@@ -280,6 +341,7 @@ class Fetches:
     _lookups: trio.CapacityLimiter = attrs.field(
         factory=lambda: trio.CapacityLimiter(_LOOKUPS_MAX), init=False
     )
+    _room: _Room = attrs.field(factory=_Room, init=False)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -314,6 +376,7 @@ class Fetches:
 
     async def _exchange(self, request: _Request, redirect: str) -> dict[str, Value] | _Request:
         """The answer to `request`, or the request to which it is redirected."""
+        body: _Body | None = None
         network = _Network(request.origin, self.allow_private, self._resolve, self._lookups)
         sent = request.to_send()
         try:
@@ -323,6 +386,7 @@ class Fetches:
                 network_backend=network,
             )
             response = await connection.handle_async_request(sent)
+            network.has_head = True
             headers = _received_headers(response, request.origin)
             location = next((value for name, value in headers if name == "location"), None)
             if response.status in _REDIRECTS and location is not None and redirect != "manual":
@@ -334,16 +398,19 @@ class Fetches:
                 return request.redirected(response.status, location)
             codings = ",".join(value for name, value in headers if name == "content-encoding")
             coding = codings.strip().lower().removeprefix("x-")
+            body = _Body(request.origin, coding, self._room)
             return {
                 "status": response.status,
                 "statusText": response.extensions["reason_phrase"].decode("latin-1"),
                 "headers": [[name, value] for name, value in headers],
                 "url": str(request.url.copy_with(fragment=None)),
-                "body": await _read(response, _Body(request.origin, coding)),
+                "body": await _read(response, body),
             }
         except (httpcore.NetworkError, httpcore.ProtocolError, ValueError) as error:
             raise FetchFailed(f"{request.origin}: {_reason(error)}") from None
         finally:
+            if body is not None:
+                body.release()
             await network.aclose()
 
 

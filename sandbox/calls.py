@@ -21,7 +21,7 @@ from sandbox.file_links import FileLinks
 from sandbox.frames import Kind, Syscall, SyscallReply
 from sandbox.guest import GuestRuntime
 from sandbox.http_actions import GuestRequest, give_back
-from sandbox.later import Later
+from sandbox.later import TOGETHER_BYTES_MAX, Later
 from sandbox.loader import App, Function, Modules
 from sandbox.log_lines import LogLines
 from sandbox.nested import NestedCalls
@@ -204,7 +204,13 @@ class Calls:
         asked: list[Value] = [
             {"args": call._args, "operation": call._operation, "path": call._path} for call in calls
         ]
-        reply = self._syscall("parallel", level.path, {"calls": asked})
+        packed = pack({"calls": asked})
+        if len(packed) > TOGETHER_BYTES_MAX:
+            raise LimitExceeded(
+                "TooLargeValue",
+                f"ctx.parallel takes arguments of at most {TOGETHER_BYTES_MAX} bytes together",
+            )
+        reply = self._ask("parallel", level.path, packed)
         self._let_time_pass(level, reply)
         answers = unpack_trusted(reply.value)
         return [
@@ -237,13 +243,16 @@ class Calls:
         raise _failure(answer)
 
     def _syscall(self, operation: Any, path: str, args: dict[str, Value]) -> SyscallReply:
+        return self._ask(operation, path, pack(args))
+
+    def _ask(self, operation: Any, path: str, packed_args: bytes) -> SyscallReply:
         self._syscalls += 1
         return self._ask_engine(
             Syscall(
                 number=self._syscalls,
                 operation=operation,
                 path=path,
-                args=pack(args),
+                args=packed_args,
                 log_lines=self._lines.drain(),
             )
         )

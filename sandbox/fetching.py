@@ -44,7 +44,7 @@ def fetch_message(
         raise InvalidValue("url", f"is text of at most {URL_LENGTH_MAX} characters")
     if not url.startswith(("http://", "https://")):
         raise InvalidValue("url", "begins with http:// or https://")
-    if type(method) is not str or method.upper() not in _METHODS:
+    if type(method) is not str or len(method) > 16 or method.upper() not in _METHODS:
         raise InvalidValue("method", f"is one of {', '.join(sorted(_METHODS))}")
     if redirect not in _REDIRECTS:
         raise InvalidValue("redirect", f"is one of {', '.join(sorted(_REDIRECTS))}")

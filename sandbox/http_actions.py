@@ -238,17 +238,17 @@ def taken_headers(headers: Any) -> Pairs:
         raise TypeError("headers is a dict of texts, or a list of pairs of them")
     if len(rows) > HEADERS_MAX:
         raise ValueError(f"at most {HEADERS_MAX} headers, found {len(rows)}")
+    if not all(type(name) is str and type(value) is str for name, value in rows):
+        raise TypeError("names and values of headers are text")
+    if sum(len(name) + len(value) for name, value in rows) > HEADER_BYTES_MAX:
+        raise ValueError(f"headers of more than {HEADER_BYTES_MAX} bytes")
     taken: Pairs = []
     for name, value in rows:
-        if type(name) is not str or type(value) is not str:
-            raise TypeError("names and values of headers are text")
         if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ValueError(f"{name[:40]!r} is no header: a name is a word, and a value one line of Latin-1")
         if name.lower() in _CONNECTION:
             raise ValueError(f"the header {name!r} is set by the server")
         taken.append((name.lower(), value))
-    if sum(len(name) + len(value) for name, value in taken) > HEADER_BYTES_MAX:
-        raise ValueError(f"headers of more than {HEADER_BYTES_MAX} bytes")
     return taken
 
 

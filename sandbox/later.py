@@ -16,16 +16,18 @@ from tidewell.errors import InvalidValue
 from tidewell.values import Value
 
 TOGETHER_MAX: Final = 1_000  # calls in one go; function-semantics 17, A1
+TOGETHER_BYTES_MAX: Final = 17 * 2**20  # of their packed arguments: one largest body to send, and room
 
 
 class Later(HostObject):
     """A call that is yet to be made."""
 
-    __slots__ = ("_args", "_operation", "_path", "_take")
+    __slots__ = ("_args", "_is_made", "_operation", "_path", "_take")
 
     def __init__(
         self, operation: str, path: str, args: dict[str, Value], take: Callable[[Value], Any]
     ) -> None:
+        self._is_made = False
         self._operation = operation
         self._path = path
         self._args = args
@@ -71,10 +73,13 @@ def checked_laters(calls: tuple[Any, ...]) -> list[Later]:
     if len(calls) > TOGETHER_MAX:
         raise InvalidValue("parallel", f"takes at most {TOGETHER_MAX} calls, found {len(calls)}")
     for call in calls:
+        if isinstance(call, Later) and call._is_made:
+            raise InvalidValue("parallel", "was given a call that is made already; each is for one time")
         if not isinstance(call, Later):
             raise InvalidValue(
                 "parallel",
                 "takes calls that are yet to be made, as ctx.later.fetch(url) or "
                 f"ctx.later.run_query(fn, args), found a {type(call).__name__}",
             )
+        call._is_made = True  # making it costs the engine what preparing it was charged for
     return list(calls)

@@ -230,6 +230,9 @@ class GuestDecorator(HostObject):
         return decorating if handler is None else decorating(handler)
 
 
+_PARTS_MAX: Final = 64  # each is copied for the next one
+
+
 class GuestReference(Named):
     """`api.posts.list`; see `tidewell.refs`."""
 
@@ -244,6 +247,8 @@ class GuestReference(Named):
         return self._name_(name)
 
     def _name_(self, name: str) -> GuestReference:
+        if len(self._parts) > _PARTS_MAX:
+            raise AttributeError(f"a reference has at most {_PARTS_MAX} parts")
         return GuestReference(*self._parts, name)
 
     def _repr_(self) -> str:

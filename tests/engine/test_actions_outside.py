@@ -111,6 +111,11 @@ APP = {
         def wrong(ctx, what: str) -> Any:
             if what == "call":
                 return ctx.parallel(ctx.run_query("out:value"))
+            if what == "again":
+                once = ctx.later.run_query("out:value")
+                return ctx.parallel(once, once)
+            if what == "long headers":
+                return ctx.fetch("http://a.example", headers=[("a", "a" * 40_000)])
             if what == "unknown":
                 return ctx.later.run_query("out:nothing")
             if what == "arguments":
@@ -224,6 +229,8 @@ async def test_the_first_failure_in_order_raises_when_all_is_done_or_each_stands
     ("what", "text"),
     [
         ("call", r"parallel: takes calls that are yet to be made, as ctx\.later\.fetch\(url\)"),
+        ("again", "was given a call that is made already"),
+        ("long headers", "headers of more than 32768 bytes"),
         ("unknown", "Could not find function for 'out:nothing'"),
         ("arguments", "ArgumentValidationError"),
         ("url", "url: begins with http:// or https://"),
@@ -257,7 +264,7 @@ async def test_results_that_are_too_large_together_are_refused(it: Deployed, out
         }
     )
     found: Any = await given(it, "big:both", url=outside)
-    assert sorted(found) == ["ctx.parallel: results of more than 16777216 bytes"] * 2 + ["here"]
+    assert sorted(found) == ["ctx.parallel: results of more than 17825792 bytes"] * 2 + ["here"]
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,40 @@ async def test_bad_answer_fails_in_one_line(said: bytes, problem: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+async def test_interim_answers_without_end_are_given_up() -> None:
+    async with serving(b"HTTP/1.1 100 \r\n\r\n" * 20_000, hangs=True) as server:
+        with pytest.raises(FetchFailed, match="not answer in proper HTTP"):
+            await fetch(server.url)
+
+
+async def test_interim_answers_before_the_answer_are_passed_over() -> None:
+    async with serving(b"HTTP/1.1 103 Early\r\nLink: a\r\n\r\n" * 3 + answer(b"there")) as server:
+        assert (await fetch(server.url))["body"] == b"there"
+
+
+async def test_bodies_of_many_exchanges_share_their_room() -> None:
+    """Seventeen bodies of almost the largest size, all of them hanging: the last one has no room."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n"
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    piece = packer.compress(bytes(BODY_BYTES_MAX - 1000)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    fetches = Fetches(allow_private=True)
+    problems: list[str] = []
+    async with serving(head.encode() + piece, hangs=True) as server, trio.open_nursery() as nursery:
+
+        async def one() -> None:
+            try:
+                await fetches.fetch(call(server.url))
+            except FetchFailed as failed:
+                problems.append(str(failed))
+                nursery.cancel_scope.cancel()
+
+        for _ in range(17):
+            nursery.start_soon(one)
+    assert len(problems) == 1
+    assert "too much is being fetched at the same time" in problems[0]
+    assert (fetches._room._held, len(problems)) == (0, 1)
+
+
 async def test_bomb_is_given_up_while_it_comes_in() -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {2 * len(BOMB)}\r\n\r\n"
     async with serving(head.encode() + BOMB, hangs=True) as server:  # which keeps the rest to itself
