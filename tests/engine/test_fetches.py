@@ -262,9 +262,9 @@ async def test_bodies_of_many_exchanges_share_their_room() -> None:
 
         for _ in range(17):
             nursery.start_soon(one)
-    assert len(problems) == 1
-    assert "too much is being fetched at the same time" in problems[0]
-    assert (fetches._room._held, len(problems)) == (0, 1)
+    assert problems, "all of them had room"  # more than one may have met the end of it at once
+    assert all("too much is being fetched at the same time" in problem for problem in problems)
+    assert fetches._room._held == 0
 
 
 async def test_bomb_is_given_up_while_it_comes_in() -> None:
